@@ -1,0 +1,187 @@
+//! The server Ringway is compared with: broadcast and echo on tokio-tungstenite.
+//!
+//! Every text message of a client goes to all other clients through a queue per connection; a task
+//! that wakes up writes all that is queued and flushes once. `/echo` returns what it gets. It holds
+//! no STOMP, no limits and no clean end: it stands for what a user would write in an afternoon,
+//! with the settings that make it fast.
+
+use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use anyhow::Context as _;
+use clap::Parser;
+use futures_util::SinkExt as _;
+use futures_util::StreamExt as _;
+use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_tungstenite::WebSocketStream;
+use tungstenite::Message;
+use tungstenite::Utf8Bytes;
+use tungstenite::handshake::server::ErrorResponse;
+use tungstenite::handshake::server::Request;
+use tungstenite::handshake::server::Response;
+use tungstenite::protocol::WebSocketConfig;
+
+/// The default of 128 KiB is filled with zeros on every read and costs three times as much.
+const BUFFER_BYTES: usize = 4096;
+/// A storm of connections must not be refused by a short queue.
+const LISTEN_BACKLOG: u32 = 4096;
+/// What may wait for one connection; a slower one loses messages, and the client counts them.
+const QUEUE_COUNT_MAX: usize = 1024;
+
+/// A minimal WebSocket broadcast server on tokio-tungstenite, to compare others with.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Address to listen on; port 0 takes a free one, which is printed.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// CPU that the server may run on.
+    #[arg(long, value_name = "CPU")]
+    pin: Option<usize>,
+    /// Read and write buffer of a connection, in bytes.
+    #[arg(long, default_value_t = BUFFER_BYTES, value_name = "BYTES")]
+    buffer_bytes: usize,
+}
+
+/// The queues of all subscribed connections by the number of the connection.
+#[derive(Default)]
+struct Room {
+    next_number: Cell<u64>,
+    queues: RefCell<BTreeMap<u64, mpsc::Sender<Utf8Bytes>>>,
+}
+
+impl Room {
+    fn enter(&self) -> (u64, mpsc::Receiver<Utf8Bytes>) {
+        let number = self.next_number.replace(self.next_number.get() + 1);
+        let (sender, receiver) = mpsc::channel(QUEUE_COUNT_MAX);
+        self.queues.borrow_mut().insert(number, sender);
+        (number, receiver)
+    }
+
+    fn leave(&self, number: u64) {
+        self.queues.borrow_mut().remove(&number);
+    }
+
+    fn broadcast(&self, from: u64, text: &Utf8Bytes) {
+        for (number, queue) in self.queues.borrow().iter() {
+            if *number != from && queue.try_send(text.clone()).is_err() {
+                eprintln!("the queue of connection {number} is full: a message is dropped");
+            }
+        }
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    if let Some(cpu) = arguments.pin {
+        ringway_bench::cpu::pin(cpu)?;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build_local(tokio::runtime::LocalOptions::default())?;
+    runtime.block_on(serve(arguments))
+}
+
+async fn serve(arguments: Arguments) -> anyhow::Result<()> {
+    let socket = match arguments.listen {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(arguments.listen).with_context(|| format!("cannot bind {}", arguments.listen))?;
+    let listener: TcpListener = socket.listen(LISTEN_BACKLOG)?;
+    writeln!(std::io::stdout(), "listening on {}", listener.local_addr()?)?;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(arguments.buffer_bytes)
+        .write_buffer_size(arguments.buffer_bytes);
+    let room = Rc::new(Room::default());
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                drop(tokio::task::spawn_local(connection(stream, config, Rc::clone(&room))));
+            }
+            Err(error) => eprintln!("cannot accept: {error}"),
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, config: WebSocketConfig, room: Rc<Room>) {
+    let (number, ended) = match greet(stream, config).await {
+        Ok((socket, true)) => (None, echo(socket).await),
+        Ok((socket, false)) => {
+            let (number, queue) = room.enter();
+            (Some(number), subscriber(socket, number, queue, &room).await)
+        }
+        Err(error) => (None, Err(error)),
+    };
+    if let Some(number) = number {
+        room.leave(number);
+    }
+    use tungstenite::Error::{AlreadyClosed, ConnectionClosed, Io, Protocol};
+    match ended {
+        // How clients usually leave.
+        Ok(()) | Err(ConnectionClosed | AlreadyClosed | Io(_) | Protocol(_)) => {}
+        Err(error) => eprintln!("a connection ended: {error}"),
+    }
+}
+
+/// Answers the upgrade; the flag says whether the client asked for the echo.
+async fn greet(
+    stream: TcpStream,
+    config: WebSocketConfig,
+) -> tungstenite::Result<(WebSocketStream<TcpStream>, bool)> {
+    stream.set_nodelay(true)?;
+    let mut is_echo = false;
+    #[expect(clippy::result_large_err, reason = "the library wants this type")]
+    let look = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
+        is_echo = request.uri().path() == "/echo";
+        Ok(response)
+    };
+    let socket =
+        tokio_tungstenite::accept_hdr_async_with_config(stream, look, Some(config)).await?;
+    Ok((socket, is_echo))
+}
+
+async fn echo(mut socket: WebSocketStream<TcpStream>) -> tungstenite::Result<()> {
+    while let Some(message) = socket.next().await {
+        let message = message?;
+        if message.is_text() || message.is_binary() {
+            socket.send(message).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn subscriber(
+    mut socket: WebSocketStream<TcpStream>,
+    number: u64,
+    mut queue: mpsc::Receiver<Utf8Bytes>,
+    room: &Room,
+) -> tungstenite::Result<()> {
+    loop {
+        tokio::select! {
+            // In order: a random choice would cost a little and change nothing.
+            biased;
+            Some(text) = queue.recv() => {
+                socket.feed(Message::Text(text)).await?;
+                while let Ok(text) = queue.try_recv() {
+                    socket.feed(Message::Text(text)).await?;
+                }
+                socket.flush().await?;
+            }
+            message = socket.next() => match message {
+                Some(Ok(Message::Text(text))) => room.broadcast(number, &text),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(error),
+                None => return Ok(()),
+            },
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Why a connection ends: one row per reason, with its close code and its label.
+
+use crate::proto::stomp;
+use crate::proto::ws;
+
+/// Why we close a session. Adding a variant means answering every question below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The client sent DISCONNECT.
+    Disconnected,
+    /// The peer closed the WebSocket; we answer with its own code.
+    PeerClosed(Option<u16>),
+    /// The server is draining.
+    Draining,
+    /// The peer broke RFC 6455.
+    Frame(ws::Error),
+    /// The peer broke STOMP's grammar.
+    Stomp(stomp::Error),
+    /// The peer broke STOMP's rules: a frame before CONNECT, a second CONNECT, no common version.
+    Protocol,
+    /// The peer collected refusals past its limit.
+    RefusalLimit,
+    /// A refusal where refusals are configured to close.
+    Refused,
+    /// The outbox reached its limit in bytes or time before the peer read it.
+    SlowConsumer,
+    /// All outboxes together reached their limit and this one was the fullest.
+    OutboxTotal,
+    /// No CONNECT in time after the upgrade.
+    NoFirstFrame,
+    /// The client's heart-beats stopped.
+    HeartBeatLost,
+    /// No pong, nor anything else, after our ping.
+    PongLost,
+    /// An invariant of this connection broke.
+    Internal,
+}
+
+impl CloseReason {
+    /// The code in the close frame (RFC 6455 §7.4.1 and the contract's own 4500).
+    #[must_use]
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Disconnected => 1000,
+            Self::PeerClosed(code) => code.unwrap_or(1000),
+            Self::Draining => 1012,
+            Self::Frame(error) => error.close_code(),
+            Self::Stomp(_) | Self::Protocol | Self::HeartBeatLost | Self::PongLost => 1002,
+            Self::RefusalLimit | Self::Refused => 1008,
+            Self::SlowConsumer | Self::OutboxTotal | Self::NoFirstFrame => 4500,
+            Self::Internal => 1011,
+        }
+    }
+
+    /// What the close frame and the log say.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Disconnected => "disconnected",
+            Self::PeerClosed(_) => "closed by the peer",
+            Self::Draining => "the server is going away, reconnect",
+            Self::Frame(_) => "WebSocket protocol error",
+            Self::Stomp(_) | Self::Protocol => "STOMP protocol error",
+            Self::RefusalLimit => "too many refused frames",
+            Self::Refused => "refused",
+            Self::SlowConsumer => "slow consumer",
+            Self::OutboxTotal => "slow consumer: the server's outbox memory is full",
+            Self::NoFirstFrame => "no CONNECT in time",
+            Self::HeartBeatLost => "heart-beats stopped",
+            Self::PongLost => "no pong",
+            Self::Internal => "internal error",
+        }
+    }
+
+    /// Whether what waits in the outbox is dropped so that the close frame can leave first.
+    #[must_use]
+    pub fn drops_outbox(self) -> bool {
+        matches!(self, Self::SlowConsumer | Self::OutboxTotal)
+    }
+
+    /// Whether this close is part of a normal life: not logged as a fault, not counted as an error.
+    #[must_use]
+    pub fn is_normal(self) -> bool {
+        matches!(self, Self::Disconnected | Self::PeerClosed(_) | Self::Draining)
+    }
+}

@@ -1,0 +1,133 @@
+//! A publication: one thing said once, to be given to many, immutable from the moment it is made.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use crate::proto::stomp;
+use crate::stdx::time::Instant;
+
+/// Headers of a SEND that are the server's business and never reach a receiver.
+const OWN_HEADERS: &[&str] = &[
+    "destination",
+    "content-type",
+    "content-length",
+    "receipt",
+    "transaction",
+    "message-id",
+    "subscription",
+    "ack",
+    "user-id",
+    "timestamp",
+    "seq",
+    "epoch",
+    "idempotency-key",
+    "stored",
+    "simpOrigDestination",
+    // Credentials stay between a client and the server.
+    "Authorization",
+    "authorization",
+    "token",
+    "login",
+    "passcode",
+];
+
+/// One thing said once.
+#[derive(Debug)]
+pub struct Publication {
+    /// Where the relay carries it: a destination, or `user.<id>/queue/…`.
+    pub channel: Box<str>,
+    /// The destination that receivers see, unless they subscribed under another name.
+    pub destination: Box<str>,
+    /// Made by the server, equal for all receivers.
+    pub message_id: Box<str>,
+    /// As the sender said it, without white space; `None` when the sender said nothing.
+    pub content_type: Option<Box<str>>,
+    /// The sender's user id, where it has one that fits a header.
+    pub sender: Option<Box<str>>,
+    /// When the server took it, in milliseconds since the Unix epoch.
+    pub timestamp_ms: u64,
+    /// When its bytes were received here, on the clock that all shards share.
+    pub received_at: Instant,
+    /// The sender's own headers, in order.
+    pub headers: Vec<(Box<str>, Box<str>)>,
+    /// The body and the NUL that ends its frame, so that both are shared and never copied apart.
+    pub body_nul: Arc<[u8]>,
+    /// Whether it leaves as a text message: UTF-8, and not declared as octets.
+    pub is_text: bool,
+}
+
+impl Publication {
+    /// Makes the publication of a SEND frame for `channel`, shown as `destination`.
+    #[must_use]
+    pub fn from_send(
+        frame: &stomp::Frame<'_>,
+        channel: String,
+        destination: String,
+        origin: Origin<'_>,
+    ) -> Self {
+        let mut message_id = String::with_capacity(origin.node.len() + 20);
+        // Writing to a String cannot fail.
+        write!(message_id, "{}-{:x}", origin.node, origin.number).expect("a String takes all");
+        let content_type = frame.headers.get("content-type").and_then(without_space);
+        let is_octets =
+            content_type.as_deref().is_some_and(|it| it.starts_with("application/octet-stream"));
+        let is_text = frame.body.is_empty()
+            || (!is_octets && simdutf8::basic::from_utf8(frame.body).is_ok());
+        let headers = frame
+            .headers
+            .iter()
+            .filter(|(name, value)| passes(name, value))
+            .map(|(name, value)| (Box::from(name), Box::from(value)))
+            .collect();
+        let mut body_nul = Vec::with_capacity(frame.body.len() + 1);
+        body_nul.extend_from_slice(frame.body);
+        body_nul.push(0);
+        Self {
+            channel: channel.into_boxed_str(),
+            destination: destination.into_boxed_str(),
+            message_id: message_id.into_boxed_str(),
+            content_type,
+            sender: origin.user.map(Box::from),
+            timestamp_ms: origin.unix_ms,
+            received_at: origin.received_at,
+            headers,
+            body_nul: body_nul.into(),
+            is_text,
+        }
+    }
+
+    /// The body without the NUL.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        self.body_nul.split_last().map_or(&[], |(_, body)| body)
+    }
+}
+
+/// Who says it, when, and as the how-manieth.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// Prefix of message ids, unique among shards that share a relay.
+    pub node: &'a str,
+    /// Number of the message on this shard.
+    pub number: u64,
+    /// The sender's user id, if it has one.
+    pub user: Option<&'a str>,
+    /// Now, in milliseconds since the Unix epoch.
+    pub unix_ms: u64,
+    /// Now, on the clock that all shards share.
+    pub received_at: Instant,
+}
+
+/// Whether a sender's own header is handed on. Values that are empty or hold white space make whole
+/// frames unreadable for clients in the field, so they are left out (`docs/protocol.md`).
+fn passes(name: &str, value: &str) -> bool {
+    !value.is_empty()
+        && !value.contains(char::is_whitespace)
+        && !name.contains(char::is_whitespace)
+        && !OWN_HEADERS.contains(&name)
+}
+
+fn without_space(value: &str) -> Option<Box<str>> {
+    let value: String = value.chars().filter(|it| !it.is_whitespace()).collect();
+    (!value.is_empty()).then(|| value.into_boxed_str())
+}

@@ -1,0 +1,421 @@
+//! Where a SEND goes and what a SUBSCRIBE means: the destination grammar and the route table.
+
+use regex::Regex;
+
+use crate::broker::identity;
+use crate::broker::refusal::Code;
+use crate::broker::refusal::Refusal;
+use crate::policy::pattern::Pattern;
+
+/// The destination on which the server speaks for itself.
+pub const SERVER_EVENTS: &str = "/topic/server.events";
+/// The destination on which a session hears of its refusals.
+pub const ERRORS: &str = "/user/queue/errors";
+
+/// One row of the route table, as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteOptions {
+    /// The `/app` destinations it takes; `{name}` binds a segment or a dot-part, `**` takes the rest.
+    pub pattern: String,
+    /// Where the message goes, with the bound names in braces.
+    pub to: String,
+}
+
+/// The route table in the order of the configuration: the first match wins.
+#[derive(Debug)]
+pub struct Router {
+    routes: Vec<Route>,
+    destination_bytes_max: usize,
+}
+
+#[derive(Debug)]
+struct Route {
+    matcher: Regex,
+    to: Vec<Piece>,
+}
+
+#[derive(Debug)]
+enum Piece {
+    Text(String),
+    /// What the capture of this number bound.
+    Bound(usize),
+}
+
+/// Where a SEND goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The relay's name for it.
+    pub channel: String,
+    /// What receivers see.
+    pub destination: String,
+}
+
+/// What a SUBSCRIBE asks for.
+#[derive(Clone, Debug)]
+pub enum Interest {
+    /// Messages on one channel; `shown` is the destination that the subscriber sees, where it is
+    /// not the publication's own.
+    Exact {
+        /// The relay's name for it.
+        channel: String,
+        /// The destination shown, for `/user` destinations.
+        shown: Option<String>,
+    },
+    /// Messages on every destination that the pattern matches.
+    Pattern(Pattern),
+}
+
+/// A route of the configuration that cannot work, with the reason and the remedy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteError(pub String);
+
+impl Router {
+    /// Compiles the table.
+    ///
+    /// # Errors
+    ///
+    /// The first row that cannot work: the operator's fault, told before serving.
+    pub fn new(routes: &[RouteOptions], destination_bytes_max: usize) -> Result<Self, RouteError> {
+        let routes = routes.iter().map(Route::compile).collect::<Result<_, _>>()?;
+        Ok(Self { routes, destination_bytes_max })
+    }
+
+    /// Decides where a SEND to `destination` goes.
+    ///
+    /// # Errors
+    ///
+    /// Where it may not go: no route, not allowed, malformed.
+    pub fn resolve_send(&self, destination: &str) -> Result<Delivery, Refusal> {
+        self.check(destination)?;
+        if destination.starts_with("/app/") {
+            return self.resolve_route(destination);
+        }
+        if destination == SERVER_EVENTS {
+            return Err(Refusal::new(
+                Code::Forbidden,
+                format!("only the server sends to {SERVER_EVENTS}"),
+            ));
+        }
+        if is_broker_destination(destination) {
+            if is_session_queue(destination) {
+                return Err(Refusal::new(Code::Forbidden, SESSION_QUEUE));
+            }
+            return literal(destination);
+        }
+        if destination.starts_with("/user/") {
+            return Err(Refusal::new(
+                Code::Forbidden,
+                format!("clients may not send to {destination}; send through a route such as /app/private.<user>"),
+            ));
+        }
+        Err(no_prefix(destination))
+    }
+
+    /// Decides what a SUBSCRIBE to `destination` by the user `user` (encoded) asks for.
+    ///
+    /// # Errors
+    ///
+    /// Where nothing may be subscribed: not allowed, malformed, no such prefix.
+    pub fn resolve_subscribe(&self, destination: &str, user: &str) -> Result<Interest, Refusal> {
+        self.check(destination)?;
+        if let Some(rest) = destination.strip_prefix("/user/") {
+            return resolve_user_queue(destination, rest, user);
+        }
+        if destination.starts_with("/app/") {
+            return Err(Refusal::new(
+                Code::NoRoute,
+                format!("no route answers a SUBSCRIBE to {destination}"),
+            ));
+        }
+        if !is_broker_destination(destination) {
+            return Err(no_prefix(destination));
+        }
+        if is_session_queue(destination) {
+            return Err(Refusal::new(Code::Forbidden, SESSION_QUEUE));
+        }
+        if Pattern::is_pattern(destination) {
+            let pattern = Pattern::parse(destination)
+                .map_err(|error| Refusal::new(Code::BadPattern, error.to_string()))?;
+            return Ok(Interest::Pattern(pattern));
+        }
+        Ok(Interest::Exact { channel: destination.to_owned(), shown: None })
+    }
+
+    fn resolve_route(&self, destination: &str) -> Result<Delivery, Refusal> {
+        for route in &self.routes {
+            let Some(captures) = route.matcher.captures(destination) else {
+                continue;
+            };
+            let bound = |index: usize| captures.get(index).map_or("", |it| it.as_str());
+            let to: String = route
+                .to
+                .iter()
+                .map(|piece| match piece {
+                    Piece::Text(text) => text.as_str(),
+                    Piece::Bound(index) => bound(*index),
+                })
+                .collect();
+            self.check(&to)?;
+            if let Some(rest) = to.strip_prefix("/user/") {
+                return to_user(&to, rest);
+            }
+            return literal(&to);
+        }
+        Err(Refusal::new(Code::NoRoute, format!("no route takes {destination}")))
+    }
+
+    fn check(&self, destination: &str) -> Result<(), Refusal> {
+        if self.destination_bytes_max < destination.len() {
+            return Err(Refusal::new(
+                Code::BadDestination,
+                format!(
+                    "the destination has {} bytes, limits.destination_bytes is {}",
+                    destination.len(),
+                    self.destination_bytes_max
+                ),
+            ));
+        }
+        if destination.chars().any(char::is_control) {
+            return Err(Refusal::new(
+                Code::BadDestination,
+                "the destination holds a control character; percent-encode it",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Route {
+    fn compile(options: &RouteOptions) -> Result<Self, RouteError> {
+        let RouteOptions { pattern, to } = options;
+        let wrong = |why: &str| RouteError(format!("route match = \"{pattern}\": {why}"));
+        if !pattern.starts_with("/app/") {
+            return Err(wrong("a route takes destinations below /app/"));
+        }
+        let (expression, names) = expression_of(pattern).map_err(|why| wrong(&why))?;
+        let matcher = Regex::new(&expression).map_err(|error| wrong(&error.to_string()))?;
+        let is_served = is_broker_destination(to) || to.starts_with("/user/");
+        if !is_served {
+            return Err(wrong(&format!("to = \"{to}\" must start with /topic/, /queue/ or /user/")));
+        }
+        let mut pieces = Vec::new();
+        let mut rest = to.as_str();
+        while let Some((text, after)) = rest.split_once('{') {
+            let (name, after) =
+                after.split_once('}').ok_or_else(|| wrong("to has a { without its }"))?;
+            let index = names.iter().position(|it| it == name).ok_or_else(|| {
+                wrong(&format!("to uses {{{name}}}, which the match does not bind"))
+            })?;
+            pieces.push(Piece::Text(text.to_owned()));
+            pieces.push(Piece::Bound(index + 1));
+            rest = after;
+        }
+        pieces.push(Piece::Text(rest.to_owned()));
+        Ok(Self { matcher, to: pieces })
+    }
+}
+
+/// Turns a route's match into an anchored expression with one capture per name.
+fn expression_of(pattern: &str) -> Result<(String, Vec<String>), String> {
+    let mut expression = String::from("^");
+    let mut names: Vec<String> = Vec::new();
+    for (index, segment) in pattern.split('/').enumerate() {
+        if 0 < index {
+            expression.push('/');
+        }
+        let mut rest = segment;
+        while let Some(position) = rest.find(['{', '*']) {
+            expression.push_str(&regex::escape(&rest[..position]));
+            rest = &rest[position..];
+            if let Some(after) = rest.strip_prefix("**") {
+                expression.push_str(".*");
+                rest = after;
+            } else if let Some(after) = rest.strip_prefix('*') {
+                expression.push_str("[^/.]*");
+                rest = after;
+            } else {
+                let (name, after) = rest[1..].split_once('}').ok_or("a { has no }")?;
+                if name.is_empty() || names.iter().any(|it| it == name) {
+                    return Err(format!("the name {{{name}}} is empty or bound twice"));
+                }
+                let is_whole = rest.len() == segment.len() && after.is_empty();
+                expression.push_str(if is_whole { "([^/]+)" } else { "([^/.]+)" });
+                names.push(name.to_owned());
+                rest = after;
+            }
+        }
+        expression.push_str(&regex::escape(rest));
+    }
+    expression.push('$');
+    Ok((expression, names))
+}
+
+const SESSION_QUEUE: &str =
+    "queues that end in -user<session> belong to one session; subscribe to /user/queue/… instead";
+
+fn is_broker_destination(destination: &str) -> bool {
+    ["/topic/", "/queue/"]
+        .iter()
+        .any(|prefix| destination.len() > prefix.len() && destination.starts_with(prefix))
+}
+
+/// Whether this is Spring's translated name of one session's queue, `/queue/x-user<session>`.
+fn is_session_queue(destination: &str) -> bool {
+    let Some(queue) = destination.strip_prefix("/queue/") else {
+        return false;
+    };
+    let last = queue.rsplit('/').next().unwrap_or(queue);
+    last.split_once("-user").is_some_and(|(_, session)| !session.is_empty())
+}
+
+fn literal(destination: &str) -> Result<Delivery, Refusal> {
+    if Pattern::is_pattern(destination) {
+        return Err(Refusal::new(
+            Code::BadDestination,
+            format!("{destination} is a pattern; a message goes to one destination"),
+        ));
+    }
+    Ok(Delivery { channel: destination.to_owned(), destination: destination.to_owned() })
+}
+
+fn no_prefix(destination: &str) -> Refusal {
+    Refusal::new(
+        Code::NoRoute,
+        format!(
+            "nothing is served under {destination}; destinations start with /topic/, /queue/, /user/queue/ or /app/"
+        ),
+    )
+}
+
+/// `/user/queue/x` of the session's own user: the channel is the user's.
+fn resolve_user_queue(destination: &str, rest: &str, user: &str) -> Result<Interest, Refusal> {
+    if !rest.strip_prefix("queue/").is_some_and(|it| !it.is_empty()) {
+        return Err(Refusal::new(
+            Code::Forbidden,
+            format!("{destination} is another user's; subscribe to /user/queue/…"),
+        ));
+    }
+    if Pattern::is_pattern(rest) {
+        return Err(Refusal::new(
+            Code::BadPattern,
+            "patterns are served below /topic and /queue, not below /user",
+        ));
+    }
+    Ok(Interest::Exact {
+        channel: format!("user.{user}/{rest}"),
+        shown: Some(destination.to_owned()),
+    })
+}
+
+/// `/user/<id>/queue/x`: the channel of that user, whatever form its id was written in.
+fn to_user(to: &str, rest: &str) -> Result<Delivery, Refusal> {
+    let wrong = || {
+        Refusal::new(
+            Code::BadDestination,
+            format!("{to} names no user's queue; the form is /user/<id>/queue/<name>"),
+        )
+    };
+    let (user, queue) = rest.split_once('/').ok_or_else(wrong)?;
+    if !queue.strip_prefix("queue/").is_some_and(|it| !it.is_empty()) {
+        return Err(wrong());
+    }
+    let user = identity::canonical(user).ok_or_else(wrong)?;
+    Ok(Delivery { channel: format!("user.{user}/{queue}"), destination: format!("/user/{queue}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn router() -> Router {
+        let row = |pattern: &str, to: &str| RouteOptions { pattern: pattern.into(), to: to.into() };
+        let rows = [
+            row("/app/room.{room}", "/topic/room.{room}"),
+            row("/app/private.{user}", "/user/{user}/queue/private"),
+            row("/app/{kind}/x.{a}.{b}", "/queue/{b}.{kind}.{a}"),
+            row("/app/all.**", "/topic/all"),
+        ];
+        Router::new(&rows, 64).unwrap()
+    }
+
+    #[track_caller]
+    fn check_send(destination: &str, expected: Result<&str, Code>) {
+        let actual = router().resolve_send(destination);
+        assert_eq!(
+            actual.as_ref().map(|it| it.channel.as_str()).map_err(|it| it.code),
+            expected,
+            "{destination}"
+        );
+    }
+
+    #[test]
+    fn a_send_goes_where_its_route_says() {
+        check_send("/app/room.1", Ok("/topic/room.1"));
+        check_send("/app/room.a.b", Err(Code::NoRoute));
+        check_send("/app/room.", Err(Code::NoRoute));
+        check_send("/app/private.bob", Ok("user.bob/queue/private"));
+        check_send("/app/private.a%2fb", Ok("user.a%2Fb/queue/private"));
+        check_send("/app/private.b%", Err(Code::BadDestination));
+        check_send("/app/s.t/x.1.2", Ok("/queue/2.s.t.1"));
+        check_send("/app/all.a/b.c", Ok("/topic/all"));
+        check_send("/app/nothing", Err(Code::NoRoute));
+        check_send("/topic/x", Ok("/topic/x"));
+        check_send("/queue/x", Ok("/queue/x"));
+    }
+
+    #[test]
+    fn a_send_is_refused_where_clients_may_not_send() {
+        check_send("/topic/server.events", Err(Code::Forbidden));
+        check_send("/user/bob/queue/x", Err(Code::Forbidden));
+        check_send("/queue/x-user123", Err(Code::Forbidden));
+        check_send("/topic/*", Err(Code::BadDestination));
+        check_send("/app/room.*", Err(Code::BadDestination));
+        check_send("/topic/", Err(Code::NoRoute));
+        check_send("/topicfoo", Err(Code::NoRoute));
+        check_send("", Err(Code::NoRoute));
+        check_send("/topic/a\tb", Err(Code::BadDestination));
+        check_send(&format!("/topic/{}", "x".repeat(57)), Ok(&format!("/topic/{}", "x".repeat(57))));
+        check_send(&format!("/topic/{}", "x".repeat(58)), Err(Code::BadDestination));
+    }
+
+    #[track_caller]
+    fn check_subscribe(destination: &str, expected: Result<&str, Code>) {
+        let actual = router().resolve_subscribe(destination, "a%2Fb");
+        let actual = actual.map(|it| match it {
+            Interest::Exact { channel, .. } => channel,
+            Interest::Pattern(pattern) => pattern.as_str().to_owned(),
+        });
+        let actual = actual.as_deref().map_err(|it| it.code);
+        assert_eq!(actual, expected, "{destination}");
+    }
+
+    #[test]
+    fn a_subscription_is_to_a_destination_a_pattern_or_the_own_queues() {
+        check_subscribe("/topic/x", Ok("/topic/x"));
+        check_subscribe("/topic/**", Ok("/topic/**"));
+        check_subscribe("/user/queue/x", Ok("user.a%2Fb/queue/x"));
+        check_subscribe("/topic/server.events", Ok("/topic/server.events"));
+        check_subscribe("/user/queue/*", Err(Code::BadPattern));
+        check_subscribe("/user/bob/queue/x", Err(Code::Forbidden));
+        check_subscribe("/user/queue/", Err(Code::Forbidden));
+        check_subscribe("/queue/x-user123", Err(Code::Forbidden));
+        check_subscribe("/queue/x-user", Ok("/queue/x-user"));
+        check_subscribe("/app/x", Err(Code::NoRoute));
+        check_subscribe("/foo", Err(Code::NoRoute));
+    }
+
+    #[test]
+    fn a_route_that_cannot_work_is_told() {
+        let check = |pattern: &str, to: &str, why: &str| {
+            let row = RouteOptions { pattern: pattern.into(), to: to.into() };
+            let error = Router::new(&[row], 512).unwrap_err();
+            assert!(error.0.contains(why), "{}", error.0);
+        };
+        check("/topic/x", "/topic/y", "below /app/");
+        check("/app/{a", "/topic/y", "has no }");
+        check("/app/{a}.{a}", "/topic/y", "bound twice");
+        check("/app/{a}", "/topic/{b}", "does not bind");
+        check("/app/{a}", "/foo/{a}", "must start with");
+        check("/app/{a}", "/topic/{a", "without its }");
+    }
+}

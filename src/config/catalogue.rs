@@ -1,0 +1,417 @@
+//! The table of all settings: adding one is a row here and a field of
+//! [`Settings`](crate::config::Settings).
+
+use std::fmt::Write;
+
+use crate::config::knob::Kind;
+use crate::config::knob::Knob;
+
+/// All settings, by section, in the order in which people are shown them.
+pub static KNOBS: &[Knob] = &[
+    Knob {
+        flag: Some("--listen"),
+        ..knob("server.listen", Kind::Address, "127.0.0.1:8080", "Where clients connect.")
+    },
+    Knob {
+        flag: Some("--cores"),
+        ..knob(
+            "server.cores",
+            count_or_auto(1, 64),
+            "auto",
+            "Shards, each with a thread of its own; `auto` is what CPU affinity and the cgroup's \
+             CPU quota allow, rounded up.",
+        )
+    },
+    knob(
+        "server.pin",
+        choice(&["auto", "on", "off"]),
+        "auto",
+        "Keep each shard on one core; `auto` does so unless a CPU quota is set.",
+    ),
+    Knob {
+        flag: Some("--echo"),
+        ..knob("server.echo", Kind::Switch, "false", "Answer `GET /echo`, for conformance suites.")
+    },
+    knob(
+        "server.backlog",
+        count(1, 65_535),
+        "4096",
+        "Connections per shard that wait to be accepted; at most `net.core.somaxconn` has effect.",
+    ),
+    knob(
+        "server.ping_interval",
+        time(100, HOUR),
+        "60s",
+        "Ping a peer that has been silent for so long.",
+    ),
+    knob(
+        "server.pong_timeout",
+        time(100, HOUR),
+        "30s",
+        "Close a peer that does not answer a ping within it.",
+    ),
+    knob(
+        "server.handshake_timeout",
+        time(100, HOUR),
+        "10s",
+        "Time for the whole head of a request, from the connection's first moment.",
+    ),
+    knob(
+        "server.first_frame_timeout",
+        time(100, HOUR),
+        "60s",
+        "Time for CONNECT, from the upgrade.",
+    ),
+    knob(
+        "server.close_timeout",
+        time(100, HOUR),
+        "5s",
+        "Time for a peer to answer our close frame.",
+    ),
+    knob(
+        "server.shutdown_timeout",
+        time(0, HOUR),
+        "10s",
+        "Time for the end of the process, from SIGTERM or SIGINT.",
+    ),
+    Knob {
+        flag: Some("--admin-listen"),
+        ..knob(
+            "admin.listen",
+            Kind::Address,
+            "127.0.0.1:9090",
+            "Where operators connect: metrics and health.",
+        )
+    },
+    Knob {
+        secret: true,
+        live: true,
+        ..knob(
+            "admin.token",
+            Kind::Token,
+            "none",
+            "Bearer token of the admin listener; needed where it is not on a loopback address.",
+        )
+    },
+    Knob {
+        flag: Some("--driver"),
+        ..knob(
+            "io.driver",
+            choice(&["auto", "io_uring", "epoll"]),
+            "auto",
+            "Kernel interface; `auto` is io_uring where it works, else epoll.",
+        )
+    },
+    knob(
+        "io.ring_entries",
+        count(64, 32_768),
+        "1024",
+        "Submission queue entries of each shard's ring.",
+    ),
+    Knob {
+        flag: Some("--relay"),
+        ..knob(
+            "relay.mode",
+            Kind::Choice {
+                names: &["auto", "embedded"],
+                later: &[("pubsub", "Redis relay"), ("sharded", "Redis relay")],
+            },
+            "auto",
+            "How messages reach other cores; `embedded` joins those of one process.",
+        )
+    },
+    knob(
+        "relay.mailbox_messages",
+        count(1, 1 << 20),
+        "1024",
+        "Items that wait from one shard to another before their publishers are paused.",
+    ),
+    knob(
+        "relay.confirm_seconds",
+        time(100, HOUR),
+        "15s",
+        "Refuse a subscription that the relay has not confirmed within it.",
+    ),
+    knob(
+        "auth.mode",
+        Kind::Choice { names: &["off"], later: &[("jwt", "token check")] },
+        "off",
+        "How users prove who they are; `off` believes the CONNECT `login`.",
+    ),
+    Knob {
+        live: true,
+        ..knob(
+            "auth.origins",
+            Kind::Origins,
+            "",
+            "Origins whose pages may connect; none means the same origin only.",
+        )
+    },
+    knob(
+        "limits.connections",
+        count_or_auto(1, 1 << 20),
+        "auto",
+        "Connections of the process; `auto` is min(20000, nofile − 1000).",
+    ),
+    live(
+        "limits.handshakes_pending",
+        count(1, 1 << 20),
+        "4096",
+        "Connections of the process that have not finished their handshake.",
+    ),
+    live(
+        "limits.header_block_bytes",
+        bytes(512, 64 * KIB),
+        "8KiB",
+        "Size of the whole head of a request.",
+    ),
+    live("limits.http_headers", count(8, 256), "64", "Header lines of a request."),
+    live(
+        "limits.message_bytes",
+        bytes(256, 64 * MIB),
+        "64KiB",
+        "Size of a WebSocket message, and of a STOMP frame across messages.",
+    ),
+    live(
+        "limits.outbox_bytes",
+        bytes_or_auto(4 * KIB, 1024 * MIB),
+        "auto",
+        "Bytes that wait for one peer before it is closed as a slow consumer; `auto` is \
+         max(512KiB, 2 × `limits.message_bytes`).",
+    ),
+    live(
+        "limits.outbox_seconds",
+        time(100, HOUR),
+        "10s",
+        "Close a peer as a slow consumer that takes nothing of what waits for so long.",
+    ),
+    live(
+        "limits.outbox_total_bytes",
+        bytes_or_auto(MIB, 1 << 40),
+        "auto",
+        "Bytes that wait for all peers before the fullest are closed; `auto` is 25 % of the \
+         memory limit.",
+    ),
+    live("limits.stomp_headers", count(8, 1024), "64", "Header lines of a STOMP frame."),
+    live(
+        "limits.stomp_header_bytes",
+        bytes(256, 64 * KIB),
+        "8KiB",
+        "Size of one header line of a STOMP frame.",
+    ),
+    live("limits.destination_bytes", bytes(16, 4096), "512", "Size of a destination."),
+    live(
+        "limits.subscriptions_per_session",
+        count(1, 1 << 20),
+        "1000",
+        "Subscriptions of one session.",
+    ),
+    live(
+        "limits.transactions_per_session",
+        count(0, 1024),
+        "16",
+        "Transactions that one session may have open.",
+    ),
+    live("limits.transaction_messages", count(1, 100_000), "100", "SENDs in one transaction."),
+    live(
+        "limits.transaction_bytes",
+        bytes(KIB, 1024 * MIB),
+        "1MiB",
+        "Size of all that waits in one transaction.",
+    ),
+    live(
+        "limits.receipts_pending",
+        count(1, 100_000),
+        "1000",
+        "Receipts that one session may wait for.",
+    ),
+    live(
+        "limits.refusals",
+        count(1, 100_000),
+        "100",
+        "Refusals a session may collect before it is closed; one is forgiven per second.",
+    ),
+    live(
+        "stomp.heart_beat_min",
+        time(100, HOUR),
+        "1s",
+        "The shortest heart-beat interval that a client is granted.",
+    ),
+    live(
+        "stomp.heart_beat_max",
+        time(100, HOUR),
+        "25s",
+        "The longest heart-beat interval that a client is granted.",
+    ),
+    live(
+        "stomp.refusal",
+        choice(&["error-open", "error-close"]),
+        "error-open",
+        "Whether the ERROR for a refused frame leaves the connection open, or closes it as \
+         STOMP 1.2 says.",
+    ),
+    Knob {
+        flag: Some("--log-format"),
+        ..knob("log.format", choice(&["text", "json"]), "text", "How a log line looks.")
+    },
+    Knob {
+        flag: Some("--log-level"),
+        ..knob(
+            "log.level",
+            Kind::LogFilter,
+            "info",
+            "What is logged: `off`, `error`, `warn`, `info`, `debug`, `trace`, or directives such \
+             as `info,ringway::io=debug`.",
+        )
+    },
+];
+
+/// Keys and sections of the contract that this version does not have, and what is missing for them.
+pub(super) const LATER: &[(&str, &str)] = &[
+    ("auth.jwt", "token check"),
+    ("drain", "drain window"),
+    ("history", "message history"),
+    ("limits.connections_per_address", "limit per address"),
+    ("limits.connections_per_user", "limit per user"),
+    ("limits.frames_per_second", "limit of frames per second"),
+    ("limits.handshakes_per_second", "limit of handshakes per second"),
+    ("metrics", "setting for metrics"),
+    ("relay.envelope", "Redis relay"),
+    ("relay.hmac_key", "Redis relay"),
+    ("relay.outbox_seconds", "Redis relay"),
+    ("relay.url", "Redis relay"),
+    ("server.demo", "demo page"),
+    ("server.max_connection_age", "limit of a connection's age"),
+    ("server.proxy_protocol", "PROXY protocol"),
+    ("server.trusted_proxies", "trust in proxies"),
+    ("state", "state directory"),
+    ("tls", "TLS"),
+];
+
+const HOUR: u64 = 3_600_000;
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+const fn knob(key: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Knob {
+    Knob { key, kind, default, help, flag: None, secret: false, live: false }
+}
+
+const fn live(key: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Knob {
+    Knob { live: true, ..knob(key, kind, default, help) }
+}
+
+const fn choice(names: &'static [&'static str]) -> Kind {
+    Kind::Choice { names, later: &[] }
+}
+
+const fn count(min: u64, max: u64) -> Kind {
+    Kind::Count { min, max, auto: false }
+}
+
+const fn count_or_auto(min: u64, max: u64) -> Kind {
+    Kind::Count { min, max, auto: true }
+}
+
+const fn bytes(min: u64, max: u64) -> Kind {
+    Kind::Bytes { min, max, auto: false }
+}
+
+const fn bytes_or_auto(min: u64, max: u64) -> Kind {
+    Kind::Bytes { min, max, auto: true }
+}
+
+const fn time(min_ms: u64, max_ms: u64) -> Kind {
+    Kind::Time { min_ms, max_ms }
+}
+
+/// The row of `key`.
+#[must_use]
+pub fn find(key: &str) -> Option<&'static Knob> {
+    KNOBS.iter().find(|it| it.key == key)
+}
+
+/// The settings as a Markdown table, with a line end after each row: the one in the README.
+#[must_use]
+pub fn markdown_table() -> String {
+    let mut table = String::from("| key | default | allowed | what it does |\n|---|---|---|---|\n");
+    for Knob { key, kind, default, help, flag, .. } in KNOBS {
+        let flag = flag.map(|it| format!(" (`{it}`)")).unwrap_or_default();
+        let default = if default.is_empty() { "`[]`".into() } else { format!("`{default}`") };
+        writeln!(table, "| `{key}`{flag} | {default} | {} | {help} |", kind.bounds())
+            .expect("a string takes any text");
+    }
+    table
+}
+
+/// The settings as plain text, two lines each: the end of `ringway --help`.
+#[must_use]
+pub fn help_text() -> String {
+    let mut text = String::from(
+        "Settings of the file, the environment (RINGWAY_SERVER_CORES is server.cores) and --set:\n",
+    );
+    for Knob { key, kind, default, help, secret, .. } in KNOBS {
+        let default = if default.is_empty() { "[]" } else { default };
+        let file = if *secret {
+            format!(
+                "; also in a file named by {}_FILE",
+                find(key).expect("it is a row").environment()
+            )
+        } else {
+            String::new()
+        };
+        let bounds = kind.bounds();
+        let line = format!("\n  {key} = {default}  ({bounds}{file})\n      {help}");
+        text.push_str(&line.replace('`', ""));
+    }
+    let later: Vec<_> = LATER.iter().map(|(key, _)| *key).collect();
+    write!(text, "\n\nTo come, and refused until then: {}, --history.", later.join(", "))
+        .expect("a string takes any text");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn keys_are_unique_and_so_are_their_variables() {
+        let keys: BTreeSet<_> = KNOBS.iter().map(|it| it.key).collect();
+        let variables: BTreeSet<_> = KNOBS.iter().map(Knob::environment).collect();
+        assert_eq!(keys.len(), KNOBS.len());
+        assert_eq!(variables.len(), KNOBS.len());
+    }
+
+    #[test]
+    fn sections_stay_together() {
+        let mut sections: Vec<_> = KNOBS.iter().map(Knob::section).collect();
+        sections.dedup();
+        let unique: BTreeSet<_> = sections.iter().collect();
+        assert_eq!(unique.len(), sections.len());
+    }
+
+    #[test]
+    fn nothing_exists_that_is_called_later() {
+        for (prefix, _) in LATER {
+            let exists = |it: &Knob| it.key == *prefix || it.section() == *prefix;
+            assert!(!KNOBS.iter().any(exists), "{prefix}");
+        }
+    }
+
+    #[test]
+    fn the_table_has_a_row_per_knob_and_no_broken_cell() {
+        let table = markdown_table();
+        assert_eq!(table.lines().count(), KNOBS.len() + 2);
+        for line in table.lines() {
+            assert_eq!(line.matches('|').count(), 5, "{line}");
+        }
+    }
+
+    #[test]
+    fn every_help_is_a_sentence() {
+        for it in KNOBS {
+            assert!(it.help.ends_with('.') && !it.help.contains('|'), "{}", it.key);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The environment: `RINGWAY_<SECTION>_<KEY>`, and the names of the deployment around us.
+
+use std::path::PathBuf;
+
+use crate::config::catalogue::KNOBS;
+use crate::config::catalogue::LATER;
+use crate::config::error::ConfigError;
+use crate::config::error::Wrong;
+use crate::config::knob::Knob;
+use crate::config::knob::environment_name;
+use crate::config::load::Given;
+use crate::config::load::not_yet;
+use crate::config::source::Origin;
+use crate::config::source::Sources;
+use crate::config::suggest;
+
+/// Names the configuration file; the command line reads it.
+const FILE_VARIABLE: &str = "RINGWAY_CONFIG";
+
+/// Collects the values that the environment gives, as text.
+pub(super) fn parse(sources: &Sources) -> Result<Vec<Given>, ConfigError> {
+    let mut given: Vec<Given> = Vec::new();
+    for (name, value) in &sources.environment {
+        if !name.starts_with("RINGWAY_") || name == FILE_VARIABLE || is_service_link(name, value) {
+            continue;
+        }
+        let next = if let Some(knob) = KNOBS.iter().find(|it| it.environment() == *name) {
+            let origin = Origin::Environment(name.clone());
+            Given { key: knob.key.into(), value: value.clone(), origin }
+        } else if let Some(knob) = KNOBS.iter().find(|it| it.secret && is_file_of(it, name)) {
+            read_secret(sources, knob, name, value)?
+        } else {
+            return Err(unknown_variable(name));
+        };
+        if let Some(other) = given.iter().find(|it| it.key == next.key) {
+            return Err(ConfigError::from(Wrong {
+                subject: next.key,
+                value: None,
+                origin: Some(next.origin),
+                problem: format!("also set by {}", other.origin),
+                remedy: "set only one of the two".into(),
+            }));
+        }
+        given.push(next);
+    }
+    // The order of the environment is an accident, and must not choose which error is shown.
+    given.sort_by(|left, right| left.key.cmp(&right.key));
+    Ok(given)
+}
+
+/// What the deployment names although this version has no use for it: one sentence each.
+pub(super) fn warnings(sources: &Sources) -> Vec<String> {
+    const IGNORED: &[(&[&str], &str)] = &[
+        (
+            &["REDIS_URL", "REDIS_HOST"],
+            "this version has no Redis relay: messages reach the clients of this process only",
+        ),
+        (
+            &["DATABASE_URL", "DB_HOST"],
+            "this version has no message history in MySQL: messages are delivered, not stored",
+        ),
+        (
+            &["JWT_SECRET"],
+            "this version does not check tokens: every client is let in and its login believed",
+        ),
+    ];
+    let mut warnings = Vec::new();
+    for (names, meaning) in IGNORED {
+        let is_set = |name: &str| {
+            sources.environment.iter().any(|(it, value)| it == name && !value.is_empty())
+        };
+        let set: Vec<_> = names.iter().copied().filter(|it| is_set(it)).collect();
+        if !set.is_empty() {
+            warnings.push(format!("{}: set, but ignored; {meaning}", set.join(", ")));
+        }
+    }
+    warnings
+}
+
+/// Kubernetes and linked containers describe a service called `ringway` in variables of this form.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let is_port = |it: &str| {
+        let digits = it.bytes().take_while(u8::is_ascii_digit).count();
+        let rest = it.get(digits..).unwrap_or_default();
+        digits != 0 && ["_TCP", "_UDP", "_SCTP"].iter().any(|protocol| rest.starts_with(protocol))
+    };
+    name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || name.split("_PORT_").skip(1).any(is_port)
+        || name.ends_with("_PORT") && value.contains("://")
+}
+
+fn is_file_of(knob: &Knob, name: &str) -> bool {
+    name.strip_suffix("_FILE").is_some_and(|it| it == knob.environment())
+}
+
+fn read_secret(
+    sources: &Sources,
+    knob: &Knob,
+    name: &str,
+    path: &str,
+) -> Result<Given, ConfigError> {
+    let path = PathBuf::from(path);
+    let text = (sources.read)(&path).map_err(|error| {
+        ConfigError::from(Wrong {
+            subject: knob.key.into(),
+            value: None,
+            origin: Some(Origin::SecretFile(name.into(), path.clone())),
+            problem: format!("cannot read the file: {error}"),
+            remedy: "name a readable file that holds the secret alone".into(),
+        })
+    })?;
+    // Editors and `echo` end a file with a line end, which is never part of a secret.
+    let value = text.trim_end_matches(['\r', '\n']).to_owned();
+    Ok(Given { key: knob.key.into(), value, origin: Origin::SecretFile(name.into(), path) })
+}
+
+fn unknown_variable(name: &str) -> ConfigError {
+    let later = LATER.iter().find(|(key, _)| {
+        let rest = name.strip_prefix(&environment_name(key));
+        rest.is_some_and(|it| it.is_empty() || it.starts_with('_'))
+    });
+    if let Some((_, missing)) = later {
+        return not_yet(name, None, Origin::Environment(name.into()), missing);
+    }
+    let is_file = name
+        .strip_suffix("_FILE")
+        .and_then(|name| KNOBS.iter().find(|it| it.environment() == name).map(Knob::environment));
+    let names: Vec<_> = KNOBS.iter().map(Knob::environment).collect();
+    let remedy = match (is_file, suggest::nearest(name, names.iter().map(String::as_str))) {
+        (Some(plain), _) => format!("only secrets are read from files; set {plain}"),
+        (None, Some(near)) => format!("did you mean {near}?"),
+        (None, None) => "unset it, or see `ringway config table` for all settings".into(),
+    };
+    ConfigError::from(Wrong {
+        subject: name.into(),
+        value: None,
+        origin: Some(Origin::Environment(name.into())),
+        problem: "unknown setting".into(),
+        remedy,
+    })
+}

@@ -1,0 +1,361 @@
+//! The settings as the rest of the server sees them: plain values of std types, all checked.
+//!
+//! `None` in a field that the catalogue calls `auto` means "depends on the host": see
+//! [`resolve`](crate::config::resolve).
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::config::load;
+use crate::config::source::Sources;
+use crate::config::value::Values;
+
+/// All settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `server.*`
+    pub server: ServerSettings,
+    /// `admin.*`
+    pub admin: AdminSettings,
+    /// `io.*`
+    pub io: IoSettings,
+    /// `relay.*`
+    pub relay: RelaySettings,
+    /// `auth.*`
+    pub auth: AuthSettings,
+    /// `limits.*`
+    pub limits: LimitSettings,
+    /// `stomp.*`
+    pub stomp: StompSettings,
+    /// `log.*`
+    pub log: LogSettings,
+    /// `[[route]]`, in the order of the file: the first match wins.
+    pub routes: Vec<RouteSettings>,
+}
+
+impl Default for Settings {
+    /// The defaults of the catalogue.
+    fn default() -> Self {
+        let loaded = load::load(&Sources::default());
+        loaded.expect("a test holds the defaults within their bounds").settings
+    }
+}
+
+/// `server.*`: the public listener, the cores, and the times that a connection is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerSettings {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// How many shards; `None` is from the host.
+    pub cores: Option<usize>,
+    /// Whether each shard stays on its core.
+    pub pin: Pin,
+    /// Whether `/echo` answers.
+    pub echo: bool,
+    /// Connections that wait to be accepted, per shard.
+    pub backlog: usize,
+    /// A peer without traffic for so long is pinged.
+    pub ping_interval: Duration,
+    /// How long a pinged peer has for its pong.
+    pub pong_timeout: Duration,
+    /// How long the whole HTTP head may take.
+    pub handshake_timeout: Duration,
+    /// How long CONNECT may take after the upgrade.
+    pub first_frame_timeout: Duration,
+    /// How long a peer has to answer our close frame.
+    pub close_timeout: Duration,
+    /// How long the end of the process may take.
+    pub shutdown_timeout: Duration,
+}
+
+/// `admin.*`: the listener for operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminSettings {
+    /// Where operators connect.
+    pub listen: SocketAddr,
+    /// The bearer token; always present when `listen` is not a loopback address.
+    pub token: Option<Secret>,
+}
+
+/// `io.*`: the kernel interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IoSettings {
+    /// Which driver.
+    pub driver: Driver,
+    /// Submission queue entries of each shard's ring.
+    pub ring_entries: usize,
+}
+
+/// `relay.*`: the bus between shards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelaySettings {
+    /// Which relay.
+    pub mode: RelayMode,
+    /// Items that one shard's mailbox to another holds.
+    pub mailbox_messages: usize,
+    /// How long interest may take to be confirmed before the subscription is refused.
+    pub confirm_seconds: Duration,
+}
+
+/// `auth.*`: who may enter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthSettings {
+    /// How users prove who they are.
+    pub mode: AuthMode,
+    /// Patterns of the origins whose pages may connect; none means the same origin only.
+    pub origins: Vec<String>,
+}
+
+/// `limits.*`: what everything may take at most.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitSettings {
+    /// Connections of the process; `None` is from the host.
+    pub connections: Option<usize>,
+    /// Connections of the process whose handshake is not finished.
+    pub handshakes_pending: usize,
+    /// Bytes of a whole HTTP head.
+    pub header_block_bytes: usize,
+    /// Header lines of an HTTP head.
+    pub http_headers: usize,
+    /// Bytes of a WebSocket message, and of a STOMP frame across messages.
+    pub message_bytes: usize,
+    /// Bytes of one outbox; `None` is max(512 KiB, 2 × `message_bytes`).
+    pub outbox_bytes: Option<usize>,
+    /// How long an outbox may hold bytes that the peer does not take.
+    pub outbox_seconds: Duration,
+    /// Bytes of all outboxes; `None` is from the host.
+    pub outbox_total_bytes: Option<usize>,
+    /// Header lines of a STOMP frame.
+    pub stomp_headers: usize,
+    /// Bytes of one header line of a STOMP frame.
+    pub stomp_header_bytes: usize,
+    /// Bytes of a destination.
+    pub destination_bytes: usize,
+    /// Subscriptions of one session.
+    pub subscriptions_per_session: usize,
+    /// Open transactions of one session.
+    pub transactions_per_session: usize,
+    /// Frames in one transaction.
+    pub transaction_messages: usize,
+    /// Bytes of bodies and headers in one transaction.
+    pub transaction_bytes: usize,
+    /// Receipts that one session waits for.
+    pub receipts_pending: usize,
+    /// Refusals a session may collect; one is forgiven per second.
+    pub refusals: usize,
+}
+
+/// `stomp.*`: the protocol's choices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StompSettings {
+    /// The shortest heart-beat interval that is granted.
+    pub heart_beat_min: Duration,
+    /// The longest heart-beat interval that is granted.
+    pub heart_beat_max: Duration,
+    /// What a refused frame costs.
+    pub refusal: Refusal,
+}
+
+/// `log.*`: what is written to standard error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// Which lines: a level, or directives such as `info,ringway::io=debug`.
+    pub level: String,
+}
+
+/// `[[route]]`: what becomes of a SEND.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteSettings {
+    /// The destinations it is for (`match`), such as `/app/room.{room}`.
+    pub pattern: String,
+    /// Where the message goes, such as `/topic/room.{room}`; its variables are bound by `pattern`.
+    pub to: String,
+    /// Whether the message is to be stored.
+    pub history: bool,
+}
+
+/// `server.pin`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pin {
+    /// Unless a CPU quota is set.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+impl Pin {
+    pub(super) const NAMES: &[(&str, Self)] =
+        &[("auto", Self::Auto), ("on", Self::On), ("off", Self::Off)];
+}
+
+/// `io.driver`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// io_uring where it works, else epoll.
+    Auto,
+    /// io_uring, or no start.
+    IoUring,
+    /// epoll.
+    Epoll,
+}
+
+impl Driver {
+    pub(super) const NAMES: &[(&str, Self)] =
+        &[("auto", Self::Auto), ("io_uring", Self::IoUring), ("epoll", Self::Epoll)];
+}
+
+/// `relay.mode`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelayMode {
+    /// The embedded relay, until there is another to choose.
+    Auto,
+    /// Between the shards of this process only.
+    Embedded,
+}
+
+impl RelayMode {
+    pub(super) const NAMES: &[(&str, Self)] = &[("auto", Self::Auto), ("embedded", Self::Embedded)];
+}
+
+/// `auth.mode`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMode {
+    /// Nobody proves anything; the CONNECT `login` is believed.
+    Off,
+}
+
+impl AuthMode {
+    pub(super) const NAMES: &[(&str, Self)] = &[("off", Self::Off)];
+}
+
+/// `stomp.refusal`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// An ERROR frame, after which the connection stays open.
+    ErrorOpen,
+    /// An ERROR frame, then close, as STOMP 1.2 says.
+    ErrorClose,
+}
+
+impl Refusal {
+    pub(super) const NAMES: &[(&str, Self)] =
+        &[("error-open", Self::ErrorOpen), ("error-close", Self::ErrorClose)];
+}
+
+/// `log.format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl LogFormat {
+    pub(super) const NAMES: &[(&str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+}
+
+/// A value that is never shown, not even by `{:?}`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides `text`.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text, for the one place that compares it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
+/// What is shown in place of a secret.
+pub(super) const MASK: &str = "********";
+
+impl Settings {
+    /// Takes every value out of `values`; whoever calls finds it empty afterwards.
+    pub(super) fn build(values: &mut Values, routes: Vec<RouteSettings>) -> Self {
+        Self {
+            server: ServerSettings {
+                listen: values.address("server.listen"),
+                cores: values.number_or_auto("server.cores"),
+                pin: values.choice("server.pin", Pin::NAMES),
+                echo: values.switch("server.echo"),
+                backlog: values.number("server.backlog"),
+                ping_interval: values.time("server.ping_interval"),
+                pong_timeout: values.time("server.pong_timeout"),
+                handshake_timeout: values.time("server.handshake_timeout"),
+                first_frame_timeout: values.time("server.first_frame_timeout"),
+                close_timeout: values.time("server.close_timeout"),
+                shutdown_timeout: values.time("server.shutdown_timeout"),
+            },
+            admin: AdminSettings {
+                listen: values.address("admin.listen"),
+                token: values.text_or_none("admin.token").map(Secret::new),
+            },
+            io: IoSettings {
+                driver: values.choice("io.driver", Driver::NAMES),
+                ring_entries: values.number("io.ring_entries"),
+            },
+            relay: RelaySettings {
+                mode: values.choice("relay.mode", RelayMode::NAMES),
+                mailbox_messages: values.number("relay.mailbox_messages"),
+                confirm_seconds: values.time("relay.confirm_seconds"),
+            },
+            auth: AuthSettings {
+                mode: values.choice("auth.mode", AuthMode::NAMES),
+                origins: values.list("auth.origins"),
+            },
+            limits: LimitSettings::build(values),
+            stomp: StompSettings {
+                heart_beat_min: values.time("stomp.heart_beat_min"),
+                heart_beat_max: values.time("stomp.heart_beat_max"),
+                refusal: values.choice("stomp.refusal", Refusal::NAMES),
+            },
+            log: LogSettings {
+                format: values.choice("log.format", LogFormat::NAMES),
+                level: values.text("log.level"),
+            },
+            routes,
+        }
+    }
+}
+
+impl LimitSettings {
+    fn build(values: &mut Values) -> Self {
+        Self {
+            connections: values.number_or_auto("limits.connections"),
+            handshakes_pending: values.number("limits.handshakes_pending"),
+            header_block_bytes: values.number("limits.header_block_bytes"),
+            http_headers: values.number("limits.http_headers"),
+            message_bytes: values.number("limits.message_bytes"),
+            outbox_bytes: values.number_or_auto("limits.outbox_bytes"),
+            outbox_seconds: values.time("limits.outbox_seconds"),
+            outbox_total_bytes: values.number_or_auto("limits.outbox_total_bytes"),
+            stomp_headers: values.number("limits.stomp_headers"),
+            stomp_header_bytes: values.number("limits.stomp_header_bytes"),
+            destination_bytes: values.number("limits.destination_bytes"),
+            subscriptions_per_session: values.number("limits.subscriptions_per_session"),
+            transactions_per_session: values.number("limits.transactions_per_session"),
+            transaction_messages: values.number("limits.transaction_messages"),
+            transaction_bytes: values.number("limits.transaction_bytes"),
+            receipts_pending: values.number("limits.receipts_pending"),
+            refusals: values.number("limits.refusals"),
+        }
+    }
+}

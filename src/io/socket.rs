@@ -1,0 +1,181 @@
+//! One connection's socket: waits for input, receives into a borrowed buffer, sends batches.
+#![expect(unsafe_code, reason = "monoio lends descriptors and takes buffers as raw pointers")]
+
+use std::cell::UnsafeCell;
+use std::io;
+use std::io::IoSlice;
+use std::os::fd::AsRawFd;
+use std::os::fd::BorrowedFd;
+use std::rc::Rc;
+
+use arrayvec::ArrayVec;
+use monoio::buf::IoBuf;
+use monoio::buf::IoVecBuf;
+use monoio::io::AsyncWriteRent;
+use monoio::io::OwnedWriteHalf;
+use monoio::net::TcpStream;
+use rustix::net::RecvFlags;
+use rustix::net::SendFlags;
+use rustix::net::Shutdown;
+
+use crate::stdx::bytes::Batch;
+use crate::stdx::bytes::Shared;
+
+/// A connected stream socket that belongs to one shard.
+///
+/// The owner sees to it that one send at the most is under way (two would interleave once the
+/// socket buffer fills).
+pub struct Socket {
+    stream: Rc<UnsafeCell<TcpStream>>,
+}
+
+impl Socket {
+    /// Takes over an accepted stream.
+    #[must_use]
+    pub fn new(stream: TcpStream) -> Self {
+        Self { stream: Rc::new(UnsafeCell::new(stream)) }
+    }
+
+    /// Waits until there is something to receive: bytes, the end, or an error.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel will not wait on this socket.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.stream().readable(false).await
+    }
+
+    /// Waits until the socket takes bytes again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::readable`].
+    pub async fn writable(&self) -> io::Result<()> {
+        self.stream().writable(false).await
+    }
+
+    /// Receives what is there without waiting; 0 at the end of the stream.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when nothing is there; otherwise the connection is over.
+    pub fn try_receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (received_bytes, _) = rustix::net::recv(self.fd(), buffer, RecvFlags::DONTWAIT)?;
+        Ok(received_bytes)
+    }
+
+    /// Sends what the socket takes without waiting, maybe in part.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when it takes nothing now; otherwise the connection is over.
+    pub fn try_send(&self, batch: &Batch) -> io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        if let Batch::Gathered(..) = batch {
+            let slices: ArrayVec<IoSlice<'_>, 64> =
+                batch.slices().take(64).map(IoSlice::new).collect();
+            let mut control = rustix::net::SendAncillaryBuffer::default();
+            return Ok(rustix::net::sendmsg(self.fd(), &slices, &mut control, flags)?);
+        }
+        let bytes = batch.slices().next().unwrap_or(&[]);
+        Ok(rustix::net::send(self.fd(), bytes, flags)?)
+    }
+
+    /// Sends a batch through the driver and waits until it was taken, maybe in part.
+    ///
+    /// # Errors
+    ///
+    /// When the connection is over.
+    pub async fn send(&self, batch: Batch) -> io::Result<usize> {
+        let mut half = OwnedWriteHalf(Rc::clone(&self.stream));
+        match batch {
+            Batch::One(bytes, offset) => half.write(Rest { bytes, offset }).await.0,
+            Batch::Copied(bytes) => half.write(bytes).await.0,
+            Batch::Gathered(runs, offset) => half.writev(Gather::new(runs, offset)).await.0,
+        }
+    }
+
+    /// Ends both directions: a waiting receive sees the end, a waiting send fails.
+    pub fn shutdown(&self) {
+        // The peer may have ended it first; either way it is over.
+        let _gone = rustix::net::shutdown(self.fd(), Shutdown::Both);
+    }
+
+    /// Says that nothing more will be sent, so that the peer reads to the end.
+    pub fn shutdown_write(&self) {
+        let _gone = rustix::net::shutdown(self.fd(), Shutdown::Write);
+    }
+
+    fn stream(&self) -> &TcpStream {
+        // SAFETY: the pointer is to the stream that `self.stream` keeps alive. A stream holds one
+        // counted descriptor that no method changes: monoio's `write` and `writev` take `&mut`
+        // only to clone that descriptor into their operation, on this same thread, and no
+        // reference is kept across calls of ours.
+        unsafe { &*self.stream.get() }
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor is open as long as the stream, which `self` keeps for at least
+        // the life of this borrow.
+        unsafe { BorrowedFd::borrow_raw(self.stream().as_raw_fd()) }
+    }
+}
+
+/// What is left of one shared run.
+struct Rest {
+    bytes: Shared,
+    offset: usize,
+}
+
+// SAFETY: `Shared` never moves or changes its bytes while any clone lives, and the operation owns
+// `self`, so the pointer stays valid and constant; `bytes_init` is the length of that same slice.
+unsafe impl IoBuf for Rest {
+    fn read_ptr(&self) -> *const u8 {
+        self.rest().as_ptr()
+    }
+
+    fn bytes_init(&self) -> usize {
+        self.rest().len()
+    }
+}
+
+impl Rest {
+    fn rest(&self) -> &[u8] {
+        self.bytes.as_slice().get(self.offset..).unwrap_or(&[])
+    }
+}
+
+/// Several runs for one gathering write.
+struct Gather {
+    vectors: Vec<libc::iovec>,
+    /// Keeps alive what `vectors` point to.
+    _runs: Vec<Shared>,
+}
+
+impl Gather {
+    fn new(runs: Vec<Shared>, offset: usize) -> Self {
+        let vectors = runs
+            .iter()
+            .enumerate()
+            .map(|(index, run)| {
+                let skipped = if index == 0 { offset } else { 0 };
+                let rest = run.as_slice().get(skipped..).unwrap_or(&[]);
+                libc::iovec { iov_base: rest.as_ptr().cast_mut().cast(), iov_len: rest.len() }
+            })
+            .collect();
+        Self { vectors, _runs: runs }
+    }
+}
+
+// SAFETY: the vectors are on the heap and not touched after `new`, so their address stays; each
+// points into a run that `_runs` keeps alive and unchanged for as long as the operation owns `self`;
+// the kernel only reads through them.
+unsafe impl IoVecBuf for Gather {
+    fn read_iovec_ptr(&self) -> *const libc::iovec {
+        self.vectors.as_ptr()
+    }
+
+    fn read_iovec_len(&self) -> usize {
+        self.vectors.len()
+    }
+}

@@ -1,0 +1,433 @@
+//! Every series and every label value, once.
+//!
+//! The names are the contract with dashboards and alarms: adding one is a change of this table, of
+//! [`ShardCounters`](super::counters::ShardCounters) and of the page in [`text`](super::text), and
+//! a test holds the three together.
+
+/// How Prometheus treats a series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only rises while the process lives.
+    Counter,
+    /// A level: rises and falls.
+    Gauge,
+    /// Observations in fixed buckets, in seconds.
+    Histogram,
+}
+
+/// One series, without its label values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Series {
+    /// The name on the page.
+    pub name: &'static str,
+    /// How it moves.
+    pub kind: Kind,
+    /// The name of its only label, if it has one.
+    pub label: Option<&'static str>,
+    /// What it counts, as a sentence for people.
+    pub help: &'static str,
+}
+
+const fn series(
+    name: &'static str,
+    kind: Kind,
+    label: Option<&'static str>,
+    help: &'static str,
+) -> Series {
+    Series { name, kind, label, help }
+}
+
+/// Connections open now, by core: from the end of the handshake to the close of the socket.
+pub const CONNECTIONS_ACTIVE: Series = series(
+    "websocket_connections_active",
+    Kind::Gauge,
+    Some("core"),
+    "WebSocket connections open now, by core.",
+);
+/// Handshakes finished, by [`Handshake`].
+pub const HANDSHAKES: Series = series(
+    "websocket_handshakes_total",
+    Kind::Counter,
+    Some("result"),
+    "Upgrade requests answered or given up, by result.",
+);
+/// Messages from peers.
+pub const MESSAGES_RECEIVED: Series = series(
+    "websocket_messages_received_total",
+    Kind::Counter,
+    None,
+    "Whole WebSocket messages received, heart-beats included.",
+);
+/// Messages to peers.
+pub const MESSAGES_SENT: Series = series(
+    "websocket_messages_sent_total",
+    Kind::Counter,
+    None,
+    "WebSocket messages put into outboxes, heart-beats included.",
+);
+/// Time from the read that completed a SEND to the last local outbox that has it.
+pub const PROCESSING_TIME: Series = series(
+    "websocket_message_processing_time_seconds",
+    Kind::Histogram,
+    None,
+    "Time from receiving a message to having it in the last local outbox.",
+);
+/// Connections that ended in an error, by [`ConnectionError`].
+pub const CONNECTION_ERRORS: Series = series(
+    "websocket_connection_errors_total",
+    Kind::Counter,
+    Some("reason"),
+    "Connections that ended because of an error, by reason.",
+);
+/// Connections and upgrades turned away, by [`Rejected`].
+pub const REJECTED: Series = series(
+    "websocket_rejected_total",
+    Kind::Counter,
+    Some("reason"),
+    "Connections and upgrades turned away by a limit or a policy, by reason.",
+);
+/// Connections closed, by [`CloseCode`].
+pub const CLOSED: Series = series(
+    "websocket_closed_total",
+    Kind::Counter,
+    Some("code"),
+    "WebSocket connections closed, by close code; 1006 when no close frame was exchanged.",
+);
+/// Connections closed because their peer read too slowly.
+pub const SLOW_CONSUMERS: Series = series(
+    "websocket_slow_consumers_total",
+    Kind::Counter,
+    None,
+    "Connections closed because the peer read too slowly.",
+);
+/// Subscriptions in the tables of all shards.
+pub const SUBSCRIPTIONS_ACTIVE: Series = series(
+    "websocket_subscriptions_active",
+    Kind::Gauge,
+    None,
+    "STOMP subscriptions that exist now.",
+);
+/// Bytes waiting in all outboxes.
+pub const OUTBOX_BYTES: Series = series(
+    "websocket_outbox_bytes",
+    Kind::Gauge,
+    None,
+    "Bytes waiting in outboxes for slow or busy sockets.",
+);
+/// Bytes read from sockets.
+pub const BYTES_RECEIVED: Series = series(
+    "websocket_bytes_received_total",
+    Kind::Counter,
+    None,
+    "Bytes read from client sockets, handshakes included.",
+);
+/// Bytes written to sockets.
+pub const BYTES_SENT: Series = series(
+    "websocket_bytes_sent_total",
+    Kind::Counter,
+    None,
+    "Bytes written to client sockets, handshakes included.",
+);
+/// Publications handed to another shard's mailbox.
+pub const RELAY_MAIL: Series = series(
+    "websocket_relay_mail_total",
+    Kind::Counter,
+    None,
+    "Items handed to the mailbox of another core by the embedded relay.",
+);
+/// Times a publisher was not read because a mailbox had no credit.
+pub const RELAY_PAUSED: Series = series(
+    "websocket_relay_paused_total",
+    Kind::Counter,
+    None,
+    "Times reading a publisher was paused because the mailbox of another core was full.",
+);
+/// STOMP frames refused, by [`Refusal`].
+pub const REFUSALS: Series = series(
+    "websocket_refusals_total",
+    Kind::Counter,
+    Some("reason"),
+    "SEND and SUBSCRIBE frames refused, by reason.",
+);
+/// Always 1, with the driver that runs, by [`Driver`].
+pub const IO_DRIVER: Series = series(
+    "websocket_io_driver_info",
+    Kind::Gauge,
+    Some("driver"),
+    "The I/O driver that runs: always 1.",
+);
+
+/// All series, in the order of the page.
+pub const SERIES: [Series; 17] = [
+    CONNECTIONS_ACTIVE,
+    HANDSHAKES,
+    MESSAGES_RECEIVED,
+    MESSAGES_SENT,
+    PROCESSING_TIME,
+    CONNECTION_ERRORS,
+    REJECTED,
+    CLOSED,
+    SLOW_CONSUMERS,
+    SUBSCRIPTIONS_ACTIVE,
+    OUTBOX_BYTES,
+    BYTES_RECEIVED,
+    BYTES_SENT,
+    RELAY_MAIL,
+    RELAY_PAUSED,
+    REFUSALS,
+    IO_DRIVER,
+];
+
+/// The values one label can take.
+pub trait Label: Copy + 'static {
+    /// All values, in the order of their indexes.
+    fn all() -> &'static [Self];
+    /// The position in [`Label::all`].
+    fn index(self) -> usize;
+    /// The text on the page.
+    fn text(self) -> &'static str;
+}
+
+// A macro, because a variant must not be forgotten in the list of all or without a text, and no
+// function can enumerate the variants of an enum.
+macro_rules! label {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name { $($(#[$doc])* $variant,)+ }
+
+        impl $name {
+            /// All values, in the order of their indexes.
+            pub const ALL: [Self; [$($text),+].len()] = [$(Self::$variant),+];
+        }
+
+        impl Label for $name {
+            fn all() -> &'static [Self] {
+                &Self::ALL
+            }
+
+            fn index(self) -> usize {
+                self as usize
+            }
+
+            fn text(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+    };
+}
+
+label! {
+    /// How a request on the public listener ended that was, or should have been, an upgrade.
+    Handshake {
+        /// 101: the connection speaks WebSocket now.
+        Accepted = "accepted",
+        /// 400: not HTTP, or headers that RFC 6455 §4.2.1 does not allow.
+        BadRequest = "bad_request",
+        /// 403: the origin is not allowed.
+        Forbidden = "forbidden",
+        /// 404: no such path.
+        NotFound = "not_found",
+        /// 405: not a GET.
+        MethodNotAllowed = "method_not_allowed",
+        /// 408: the head was not complete in time.
+        TimedOut = "timed_out",
+        /// 426: a GET without an upgrade, or a version other than 13.
+        UpgradeRequired = "upgrade_required",
+        /// 431: too many header bytes or lines.
+        HeaderTooLarge = "header_too_large",
+        /// 503: a limit was reached.
+        Full = "full",
+        /// 503: the server is ending.
+        Draining = "draining",
+        /// The peer went away before the head was complete.
+        Abandoned = "abandoned",
+    }
+}
+
+label! {
+    /// Which limit or policy turned a connection away before it could speak STOMP.
+    Rejected {
+        /// `limits.connections` is reached.
+        Connections = "connections",
+        /// `limits.handshakes_pending` is reached.
+        HandshakesPending = "handshakes_pending",
+        /// The process has no descriptor left.
+        Descriptors = "descriptors",
+        /// `limits.outbox_total_bytes` is reached.
+        Memory = "memory",
+        /// `auth.origins` does not name the page's origin.
+        Origin = "origin",
+        /// The server is ending.
+        Draining = "draining",
+    }
+}
+
+label! {
+    /// Why a connection ended badly.
+    ConnectionError {
+        /// The peer reset the connection or vanished without a close frame.
+        Reset = "reset",
+        /// The kernel answered a read or a write with any other error.
+        Io = "io",
+        /// The peer broke RFC 6455.
+        WebSocket = "websocket_protocol",
+        /// The peer broke STOMP.
+        Stomp = "stomp_protocol",
+        /// A text message was not UTF-8.
+        Utf8 = "utf8",
+        /// A message or a STOMP frame was larger than allowed.
+        TooLarge = "too_large",
+        /// No CONNECT within `server.first_frame_timeout`.
+        FirstFrame = "first_frame_timeout",
+        /// The peer's heart-beats stopped.
+        HeartBeat = "heart_beat_timeout",
+        /// A ping was not answered within `server.pong_timeout`.
+        Pong = "pong_timeout",
+        /// The peer did not answer our close frame within `server.close_timeout`.
+        Close = "close_timeout",
+        /// The peer read too slowly.
+        SlowConsumer = "slow_consumer",
+        /// The session collected more refusals than `limits.refusals`.
+        Refusals = "refusals",
+        /// A fault of ours in the state of this connection.
+        Internal = "internal",
+    }
+}
+
+label! {
+    /// Why a well-formed STOMP frame was refused; spelt as the `code` that the peer is told.
+    Refusal {
+        /// No route matches the destination.
+        NoRoute = "no-route",
+        /// The destination is not for this command or this session.
+        Forbidden = "forbidden",
+        /// The destination is malformed or too long.
+        BadDestination = "bad-destination",
+        /// The subscription pattern is malformed, or patterns are not served there.
+        BadPattern = "bad-pattern",
+        /// A limit of the session is reached.
+        Limit = "limit",
+        /// A transaction is unknown, begun twice or too large.
+        Transaction = "transaction",
+        /// The publication does not fit a message.
+        TooLarge = "too-large",
+        /// The relay cannot take it now.
+        RelayUnavailable = "relay-unavailable",
+        /// The relay did not confirm within `relay.confirm_seconds`.
+        RelayTimeout = "relay-timeout",
+        /// The frame asks for what this server does not have.
+        Unsupported = "unsupported",
+    }
+}
+
+label! {
+    /// The close codes that are told apart (RFC 6455 §7.4.1 and our own).
+    CloseCode {
+        /// Normal end.
+        Normal = "1000",
+        /// The endpoint goes away.
+        GoingAway = "1001",
+        /// Protocol error.
+        Protocol = "1002",
+        /// A kind of data that cannot be accepted.
+        Unsupported = "1003",
+        /// A close frame without a code.
+        None = "1005",
+        /// No close frame at all.
+        Abnormal = "1006",
+        /// Data that does not match its type, such as text that is not UTF-8.
+        Data = "1007",
+        /// Policy.
+        Policy = "1008",
+        /// Too large a message.
+        TooLarge = "1009",
+        /// The client misses an extension.
+        Extension = "1010",
+        /// A fault of the server.
+        Internal = "1011",
+        /// The server ends or moves the connection.
+        Restart = "1012",
+        /// The server is full.
+        Full = "1013",
+        /// The token expired or was revoked.
+        Token = "4401",
+        /// Too slow: a slow consumer, or no first frame in time.
+        Slow = "4500",
+        /// Any other code, which only a peer can have chosen.
+        PeerOther = "peer_other",
+    }
+}
+
+impl CloseCode {
+    /// The label for `code`; codes that we do not tell apart are [`CloseCode::PeerOther`].
+    #[must_use]
+    pub fn of(code: u16) -> Self {
+        match code {
+            1000 => Self::Normal,
+            1001 => Self::GoingAway,
+            1002 => Self::Protocol,
+            1003 => Self::Unsupported,
+            1005 => Self::None,
+            1006 => Self::Abnormal,
+            1007 => Self::Data,
+            1008 => Self::Policy,
+            1009 => Self::TooLarge,
+            1010 => Self::Extension,
+            1011 => Self::Internal,
+            1012 => Self::Restart,
+            1013 => Self::Full,
+            4401 => Self::Token,
+            4500 => Self::Slow,
+            _ => Self::PeerOther,
+        }
+    }
+}
+
+label! {
+    /// Which kernel interface moves the bytes.
+    Driver {
+        /// io_uring.
+        IoUring = "io_uring",
+        /// epoll.
+        Epoll = "epoll",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_say_their_kind() {
+        for (index, series) in SERIES.iter().enumerate() {
+            assert!(SERIES[..index].iter().all(|it| it.name != series.name));
+            assert!(series.name.starts_with("websocket_"));
+            assert_eq!(series.kind == Kind::Counter, series.name.ends_with("_total"));
+            assert!(series.help.ends_with('.'));
+        }
+    }
+
+    #[test]
+    fn every_close_code_with_a_label_finds_it() {
+        for label in CloseCode::ALL {
+            if let Ok(code) = label.text().parse() {
+                assert_eq!(CloseCode::of(code), label);
+            }
+        }
+    }
+
+    #[test]
+    fn the_codes_of_peers_share_one_label() {
+        for code in [0, 999, 1004, 1014, 1015, 2999, 3000, 4000, 4400, 4501, 4999, u16::MAX] {
+            assert_eq!(CloseCode::of(code), CloseCode::PeerOther);
+        }
+    }
+
+    #[test]
+    fn indexes_are_positions() {
+        for (index, label) in ConnectionError::all().iter().enumerate() {
+            assert_eq!(label.index(), index);
+        }
+    }
+}

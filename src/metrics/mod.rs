@@ -1,0 +1,27 @@
+//! What the server counts: the catalogue of series, counters per shard, their Prometheus text.
+//!
+//! For: a shard adds to its own [`ShardCounters`] while it works; whoever answers a scrape reads
+//! all of them and renders one page. Nothing is locked and no cache line is written by two shards.
+//!
+//! Must never know: who counts, what a connection or a destination is, or anything a peer sent.
+//! Every label value comes from an enum of [`catalogue`], so the number of series is fixed at
+//! compile time.
+//!
+//! Read in this order: [`catalogue`] (names and labels), [`counters`] (where numbers live),
+//! [`text`] (how they are shown), then [`health`] (whether the process is well).
+#![forbid(unsafe_code)]
+
+pub mod catalogue;
+pub mod counters;
+pub mod health;
+pub mod text;
+
+pub use catalogue::CloseCode;
+pub use catalogue::ConnectionError;
+pub use catalogue::Driver;
+pub use catalogue::Handshake;
+pub use catalogue::Refusal;
+pub use catalogue::Rejected;
+pub use counters::ShardCounters;
+pub use text::Info;
+pub use text::render;

@@ -1,0 +1,15 @@
+//! Bytes to values and back: HTTP heads, WebSocket frames, STOMP frames.
+//!
+//! Everything here is a function of the bytes that were handed in: no sockets, no clocks, no
+//! policy, and nothing of ours above `stdx`. What a peer may write is judged here and nowhere else,
+//! so no byte of a peer reaches an assertion, an index or an unchecked cast.
+//!
+//! Read `ws` first (the smallest), then `stomp`, then `http`. All three codecs have one form:
+//! incomplete input is `None` and never an error, an error is a small `Copy` enum, and after an
+//! error the stream cannot be resynchronised.
+#![forbid(unsafe_code)]
+#![warn(clippy::indexing_slicing)]
+
+pub mod http;
+pub mod stomp;
+pub mod ws;

@@ -1,0 +1,142 @@
+//! Frames to send, and the escapes of their headers.
+
+use std::io::Write;
+
+use memchr::memchr;
+use memchr::memchr2;
+use memchr::memchr3;
+
+use crate::proto::stomp::Version;
+
+/// Appends `text` to `out` as a part of a header, escaped for `version`.
+///
+/// What the version cannot say (a NUL in any, a CR in 1.1, both line ends in 1.0) becomes a blank:
+/// written raw it would end the header or the frame and let a sender forge others.
+pub fn push_escaped(out: &mut Vec<u8>, text: &str, version: Version) {
+    let bytes = text.as_bytes();
+    let is_plain = memchr3(b'\n', b'\r', 0, bytes).is_none()
+        && (!version.has_escapes() || memchr2(b':', b'\\', bytes).is_none());
+    if is_plain {
+        out.extend_from_slice(bytes);
+        return;
+    }
+    for &byte in bytes {
+        match (byte, version) {
+            (b'\n', Version::V1_1 | Version::V1_2) => out.extend_from_slice(b"\\n"),
+            (b':', Version::V1_1 | Version::V1_2) => out.extend_from_slice(b"\\c"),
+            (b'\\', Version::V1_1 | Version::V1_2) => out.extend_from_slice(b"\\\\"),
+            (b'\r', Version::V1_2) => out.extend_from_slice(b"\\r"),
+            (b'\n' | b'\r' | 0, _) => out.push(b' '),
+            (other, _) => out.push(other),
+        }
+    }
+}
+
+/// Appends one header line to `out`.
+///
+/// Writes nothing when the value is empty, because there are clients that refuse such headers, or
+/// when the name is empty or, in 1.0, holds a colon, because the line would mean something else.
+pub fn push_header(out: &mut Vec<u8>, name: &str, value: &str, version: Version) {
+    let is_ambiguous = !version.has_escapes() && memchr(b':', name.as_bytes()).is_some();
+    if value.is_empty() || name.is_empty() || is_ambiguous {
+        return;
+    }
+    push_escaped(out, name, version);
+    out.push(b':');
+    push_escaped(out, value, version);
+    out.push(b'\n');
+}
+
+/// Appends one whole server frame to `out`.
+///
+/// MESSAGE and ERROR always get the `content-length` of `body`, others only with a body; one among
+/// `headers` is left out. CONNECTED is never escaped (STOMP 1.2, "Value Encoding"), and the caller
+/// keeps white space out of its values. For small frames: the fan-out builds its own.
+pub fn push_frame(
+    out: &mut Vec<u8>,
+    version: Version,
+    command: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) {
+    let version = if command == "CONNECTED" { Version::V1_0 } else { version };
+    out.extend_from_slice(command.as_bytes());
+    out.push(b'\n');
+    for (name, value) in headers.iter().filter(|(name, _)| *name != "content-length") {
+        push_header(out, name, value, version);
+    }
+    if !body.is_empty() || matches!(command, "MESSAGE" | "ERROR") {
+        // Writing to a Vec cannot fail.
+        writeln!(out, "content-length:{}", body.len()).unwrap_or_default();
+    }
+    out.push(b'\n');
+    out.extend_from_slice(body);
+    out.push(0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(command: &str, headers: &[(&str, &str)], body: &[u8], expected: &str) {
+        let mut out = Vec::new();
+        push_frame(&mut out, Version::V1_2, command, headers, body);
+        assert_eq!(String::from_utf8(out).as_deref(), Ok(expected));
+    }
+
+    #[test]
+    fn e1_no_headers_no_body() {
+        check("RECEIPT", &[], b"", "RECEIPT\n\n\0");
+    }
+
+    #[test]
+    fn e2_names_and_values_are_escaped() {
+        let headers = [("a:\r\n\\b", "alpha:bravo\r\n\\")];
+        check("RECEIPT", &headers, b"", "RECEIPT\na\\c\\r\\n\\\\b:alpha\\cbravo\\r\\n\\\\\n\n\0");
+    }
+
+    #[test]
+    fn e3_connected_is_not_escaped_and_cannot_be_forged() {
+        let headers = [("version", "1.2"), ("server", "a:b\\c")];
+        check("CONNECTED", &headers, b"", "CONNECTED\nversion:1.2\nserver:a:b\\c\n\n\0");
+        check("CONNECTED", &[("a", "b\nc:d\0")], b"", "CONNECTED\na:b c:d \n\n\0");
+    }
+
+    #[test]
+    fn e4_content_length_is_the_bodys_own() {
+        let headers = [("destination", "/a"), ("content-length", "99")];
+        let expected = "MESSAGE\ndestination:/a\ncontent-length:3\n\nn\u{e9}\0";
+        check("MESSAGE", &headers, "né".as_bytes(), expected);
+        check("ERROR", &[("message", "no")], b"", "ERROR\nmessage:no\ncontent-length:0\n\n\0");
+    }
+
+    #[test]
+    fn empty_values_are_left_out() {
+        check("RECEIPT", &[("a", ""), ("b", "c")], b"", "RECEIPT\nb:c\n\n\0");
+    }
+
+    #[track_caller]
+    fn check_escaped(version: Version, expected: &[u8]) {
+        let mut out = Vec::new();
+        push_escaped(&mut out, "a:\\\r\n\0b", version);
+        assert_eq!(out, expected, "{version:?}");
+    }
+
+    #[test]
+    fn escapes_follow_the_version_and_never_end_a_line() {
+        check_escaped(Version::V1_2, b"a\\c\\\\\\r\\n b");
+        check_escaped(Version::V1_1, b"a\\c\\\\ \\n b");
+        check_escaped(Version::V1_0, b"a:\\   b");
+    }
+
+    #[test]
+    fn a_name_that_1_0_cannot_say_is_left_out() {
+        let mut out = Vec::new();
+        push_header(&mut out, "a:b", "c", Version::V1_0);
+        push_header(&mut out, "", "c", Version::V1_2);
+        assert!(out.is_empty());
+        push_header(&mut out, "a:b", "c", Version::V1_1);
+        assert_eq!(out, b"a\\cb:c\n");
+    }
+}

@@ -1,0 +1,244 @@
+//! Composes the process: settings to options, listeners, one thread per shard, the admin thread,
+//! signals, and the end.
+//!
+//! It knows everything it starts and no detail of any protocol. Read `options`, `start`, `banner`.
+
+use std::net::TcpListener;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+use std::thread::JoinHandle;
+
+use signal_hook::consts::SIGINT;
+use signal_hook::consts::SIGTERM;
+use signal_hook::iterator::Signals;
+
+use crate::admin;
+use crate::broker::relay::ShardId;
+use crate::cli;
+use crate::config::Loaded;
+use crate::io::clock::Clock;
+use crate::io::probe::Driver;
+use crate::metrics;
+use crate::metrics::ShardCounters;
+use crate::metrics::health::Health;
+use crate::shard::Identity;
+use crate::shard::mailbox::Doorbell;
+use crate::shard::mailbox::Mailboxes;
+use crate::shard::runtime;
+use crate::shard::runtime::Setup;
+
+mod banner;
+mod host;
+pub mod logs;
+mod options;
+
+/// Why the process does not serve: the operator's fault, one line that names the remedy.
+#[derive(Debug)]
+struct StartError(String);
+
+/// What ends the wait of the main thread.
+enum Event {
+    Signal(i32),
+    ShardEnded(ShardId, Result<(), String>),
+}
+
+/// Runs the server with these settings until it is told to end.
+#[must_use]
+pub fn serve(loaded: Loaded) -> ExitCode {
+    logs::init(&loaded.settings.log);
+    host::log_panics();
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    match start(&loaded) {
+        Ok(running) => running.wait(),
+        Err(StartError(line)) => {
+            tracing::error!("{line}");
+            ExitCode::from(cli::EXIT_START)
+        }
+    }
+}
+
+/// A server that serves.
+struct Running {
+    health: Arc<Health>,
+    doorbells: Arc<[Doorbell]>,
+    shards: Vec<JoinHandle<()>>,
+    events: mpsc::Receiver<Event>,
+}
+
+fn start(loaded: &Loaded) -> Result<Running, StartError> {
+    let settings = &loaded.settings;
+    let (host, resolved) = host::prepare(settings)?;
+    let cores = resolved.cores;
+    let (driver, driver_note) = host::choose_driver(settings)?;
+    let options = Arc::new(options::shard_options(settings, &resolved)?);
+    let listeners = host::bind("server.listen", settings.server.listen, cores, &settings.server)?;
+    let admin = host::bind("admin.listen", settings.admin.listen, 1, &settings.server)?;
+
+    let health = Arc::new(Health::new(cores, driver.as_str(), driver_note, host::kernel()));
+    let counters: Arc<[Arc<ShardCounters>]> =
+        (0..cores).map(|_| Arc::new(ShardCounters::default())).collect();
+    let clock = Clock::start();
+    let (mailboxes, doorbells) = Mailboxes::connect(cores, settings.relay.mailbox_messages);
+    let (sender, events) = mpsc::channel();
+    // Before the first shard, so that no signal finds the default handler.
+    listen_for_signals(sender.clone())?;
+
+    let public = listeners.first().and_then(|it| it.local_addr().ok());
+    let admin_address = admin.first().and_then(|it| it.local_addr().ok());
+    let mut shards = Vec::with_capacity(cores);
+    for ((index, listener), mailboxes) in (0_u8..).zip(listeners).zip(mailboxes) {
+        let id = ShardId(index);
+        let identity = Identity {
+            id,
+            counters: Arc::clone(&counters),
+            health: Arc::clone(&health),
+            seed: host::random_seed(),
+        };
+        let thread = ShardThread {
+            id,
+            pin: resolved.pin.then(|| host::core_of(index)).flatten(),
+            ring_entries: u32::try_from(settings.io.ring_entries).unwrap_or(u32::MAX),
+            setup: Setup {
+                options: Arc::clone(&options),
+                identity,
+                listener,
+                mailboxes,
+                clock,
+                driver,
+                shutdown_timeout: settings.server.shutdown_timeout,
+            },
+        };
+        shards.push(thread.spawn(sender.clone())?);
+    }
+    let info = metrics::Info { driver: options::metrics_driver(driver) };
+    let view = admin::View { counters, health: Arc::clone(&health), info };
+    for listener in admin {
+        spawn_admin(listener, view.clone())?;
+    }
+    banner::print(&banner::Facts {
+        public,
+        admin: admin_address,
+        cores,
+        driver: &driver,
+        resolved: &resolved,
+        settings,
+        host: &host,
+    });
+    Ok(Running { health, doorbells, shards, events })
+}
+
+struct ShardThread {
+    id: ShardId,
+    pin: Option<core_affinity::CoreId>,
+    ring_entries: u32,
+    setup: Setup,
+}
+
+impl ShardThread {
+    #[expect(clippy::disallowed_methods, reason = "threads start here, named and pinned")]
+    fn spawn(self, events: mpsc::Sender<Event>) -> Result<JoinHandle<()>, StartError> {
+        let name = format!("ringway-shard-{}", self.id.0);
+        let spawned = thread::Builder::new().name(name).spawn(move || {
+            let id = self.id;
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.run()));
+            let result = result.unwrap_or_else(|_| Err("it panicked, see above".to_owned()));
+            // Nobody listens once the main thread has decided to end; then nobody needs to know.
+            drop(events.send(Event::ShardEnded(id, result)));
+        });
+        spawned.map_err(|error| StartError(format!("cannot start a shard's thread: {error}")))
+    }
+
+    fn run(self) -> Result<(), String> {
+        if let Some(core) = self.pin
+            && !core_affinity::set_for_current(core)
+        {
+            tracing::warn!(core = core.id, "cannot pin to this core; server.pin = \"off\" is quiet");
+        }
+        let told = |error: std::io::Error| format!("its runtime failed: {error}");
+        match self.setup.driver {
+            Driver::IoUring => monoio::RuntimeBuilder::<monoio::IoUringDriver>::new()
+                .with_entries(self.ring_entries)
+                .enable_timer()
+                .build()
+                .map_err(told)?
+                .block_on(runtime::run(self.setup))
+                .map_err(told),
+            Driver::Epoll => monoio::RuntimeBuilder::<monoio::LegacyDriver>::new()
+                .enable_timer()
+                .build()
+                .map_err(told)?
+                .block_on(runtime::run(self.setup))
+                .map_err(told),
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "threads start here, named")]
+fn spawn_admin(listener: TcpListener, view: admin::View) -> Result<(), StartError> {
+    let spawned = thread::Builder::new().name("ringway-admin".to_owned()).spawn(move || {
+        if let Err(error) = admin::serve(listener, view) {
+            tracing::error!("the admin listener failed: {error}");
+        }
+    });
+    spawned.map(drop).map_err(|error| StartError(format!("cannot start a thread: {error}")))
+}
+
+#[expect(clippy::disallowed_methods, reason = "threads start here, named")]
+fn listen_for_signals(events: mpsc::Sender<Event>) -> Result<(), StartError> {
+    let wrong = |error: std::io::Error| StartError(format!("cannot listen for signals: {error}"));
+    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(wrong)?;
+    let spawned = thread::Builder::new().name("ringway-signals".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            if events.send(Event::Signal(signal)).is_err() {
+                break;
+            }
+        }
+    });
+    spawned.map(drop).map_err(wrong)
+}
+
+impl Running {
+    /// Waits for a signal or for a shard that ends by itself; then ends all.
+    fn wait(self) -> ExitCode {
+        let mut left_count = self.shards.len();
+        let mut is_draining = false;
+        let mut code = 0;
+        while 0 < left_count {
+            match self.events.recv() {
+                Ok(Event::Signal(signal)) if is_draining => {
+                    tracing::warn!(signal, "told again: ending at once");
+                    return ExitCode::from(cli::EXIT_FAILURE);
+                }
+                Ok(Event::Signal(signal)) => {
+                    tracing::info!(signal, "closing all connections");
+                    is_draining = true;
+                    self.drain();
+                }
+                Ok(Event::ShardEnded(_, Ok(()))) => left_count -= 1,
+                Ok(Event::ShardEnded(id, Err(error))) => {
+                    tracing::error!(shard = id.0, "a shard ended: {error}; ending the process");
+                    left_count -= 1;
+                    code = cli::EXIT_FAILURE;
+                    is_draining = true;
+                    self.drain();
+                }
+                Err(_) => break,
+            }
+        }
+        if code == 0 {
+            tracing::info!("ended");
+        }
+        ExitCode::from(code)
+    }
+
+    fn drain(&self) {
+        self.health.drain();
+        for doorbell in self.doorbells.iter() {
+            doorbell.ring();
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! From settings to what each layer is told.
+
+use crate::broker::router::RouteOptions;
+use crate::broker::router::Router;
+use crate::broker::session;
+use crate::config::Resolved;
+use crate::config::settings::Refusal;
+use crate::config::settings::Settings;
+use crate::io::probe::Driver;
+use crate::metrics;
+use crate::proto::http;
+use crate::proto::http::origin::OriginPatterns;
+use crate::proto::stomp;
+use crate::proto::ws;
+use crate::server::StartError;
+use crate::shard::Options;
+
+/// What the shards are told; totals are shared out evenly.
+pub(super) fn shard_options(
+    settings: &Settings,
+    resolved: &Resolved,
+) -> Result<Options, StartError> {
+    let limits = &settings.limits;
+    let routes: Vec<RouteOptions> = settings
+        .routes
+        .iter()
+        .map(|it| RouteOptions { pattern: it.pattern.clone(), to: it.to.clone() })
+        .collect();
+    let router = Router::new(&routes, limits.destination_bytes)
+        .map_err(|error| StartError(error.0))?;
+    let origins = OriginPatterns::parse(settings.auth.origins.iter().map(String::as_str))
+        .map_err(|error| StartError(format!("auth.origins: {error}")))?;
+    let message_bytes_max = limits.message_bytes as u64;
+    Ok(Options {
+        session: session::Options {
+            heart_beat_min: settings.stomp.heart_beat_min,
+            heart_beat_max: settings.stomp.heart_beat_max,
+            refusal_closes: settings.stomp.refusal == Refusal::ErrorClose,
+            subscriptions_max: limits.subscriptions_per_session,
+            transactions_max: limits.transactions_per_session,
+            transaction_messages_max: limits.transaction_messages,
+            transaction_bytes_max: limits.transaction_bytes,
+            receipts_pending_max: limits.receipts_pending,
+            refusals_max: u32::try_from(limits.refusals).unwrap_or(u32::MAX),
+            server: concat!("ringway/", env!("CARGO_PKG_VERSION")).to_owned(),
+        },
+        stomp: stomp::Limits {
+            frame_bytes_max: limits.message_bytes,
+            headers_count_max: limits.stomp_headers,
+            header_bytes_max: limits.stomp_header_bytes,
+        },
+        ws: ws::Limits { frame_bytes_max: message_bytes_max, message_bytes_max },
+        http: http::Limits {
+            head_bytes_max: limits.header_block_bytes,
+            headers_count_max: limits.http_headers,
+        },
+        router,
+        origins,
+        has_echo: settings.server.echo,
+        handshake_timeout: settings.server.handshake_timeout,
+        first_frame_timeout: settings.server.first_frame_timeout,
+        close_timeout: settings.server.close_timeout,
+        ping_interval: settings.server.ping_interval,
+        pong_timeout: settings.server.pong_timeout,
+        connections_max: resolved.connections,
+        handshakes_max: limits.handshakes_pending.div_ceil(resolved.cores),
+        outbox_bytes_max: resolved.outbox_bytes,
+        outbox_timeout: limits.outbox_seconds,
+        outbox_total_bytes_max: resolved.outbox_total_bytes / resolved.cores,
+        mailbox_max: settings.relay.mailbox_messages,
+    })
+}
+
+/// The driver's label in the metrics.
+pub(super) fn metrics_driver(driver: Driver) -> metrics::Driver {
+    match driver {
+        Driver::IoUring => metrics::Driver::IoUring,
+        Driver::Epoll => metrics::Driver::Epoll,
+    }
+}

@@ -1,0 +1,209 @@
+//! How connections end: the close frame, what is given back, and the fullest first.
+
+use std::mem;
+
+use crate::broker::close::CloseReason;
+use crate::metrics::CloseCode;
+use crate::metrics::ConnectionError;
+use crate::proto::stomp;
+use crate::proto::ws;
+use crate::shard::connection::Closing;
+use crate::shard::connection::ConnectionId;
+use crate::shard::connection::Phase;
+use crate::shard::flush::Action;
+use crate::shard::state::Shard;
+use crate::stdx::bytes::Shared;
+use crate::stdx::slab::Key;
+use crate::stdx::time::Now;
+
+impl Shard {
+    /// Begins to close an open connection: its subscriptions go at once, its close frame is queued.
+    pub(super) fn close(&mut self, now: Now, id: ConnectionId, reason: CloseReason) {
+        let Some(connection) = self.connections.get_mut(id.0) else {
+            return;
+        };
+        let awaits_peer = !matches!(
+            reason,
+            CloseReason::PeerClosed(_) | CloseReason::Frame(_) | CloseReason::Internal
+        );
+        let ws = match mem::replace(&mut connection.phase, Phase::Taken) {
+            Phase::Stomp(mut stomp) => {
+                let subscriptions = stomp.session.take_subscriptions();
+                for key in subscriptions {
+                    self.remove_subscription(key);
+                }
+                awaits_peer.then(|| Box::new(stomp.ws))
+            }
+            Phase::Echo(decoder) => awaits_peer.then_some(decoder),
+            other => {
+                connection.phase = other;
+                return;
+            }
+        };
+        let closing = Closing {
+            deadline: now.instant.after(self.options.close_timeout),
+            ws,
+            is_write_ended: false,
+            is_aborted: false,
+            was_active: true,
+        };
+        let Some(connection) = self.connections.get_mut(id.0) else {
+            return;
+        };
+        connection.phase = Phase::Closing(closing);
+        if reason.drops_outbox() {
+            connection.outbox.drop_unsent(connection.in_flight_bytes);
+        }
+        let mut frame = Vec::new();
+        if reason == CloseReason::PeerClosed(None) {
+            // A close without a code is answered in kind (RFC 6455 §5.5.1).
+            ws::push_frame(&mut frame, ws::Opcode::Close, b"");
+        } else {
+            ws::push_close(&mut frame, reason.code(), reason.text());
+        }
+        self.push_raw(now, id, Shared::new(frame, &self.meter.clone()));
+        self.count_close(now, id, reason);
+        self.rearm(id);
+    }
+
+    /// The peer is gone, or its socket failed: nothing more can be said to it.
+    pub(super) fn close_lost(&mut self, now: Now, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id.0) else {
+            return;
+        };
+        let was_open = connection.is_open();
+        let peer = connection.peer;
+        match mem::replace(&mut connection.phase, Phase::Taken) {
+            Phase::Stomp(mut stomp) => {
+                for key in stomp.session.take_subscriptions() {
+                    self.remove_subscription(key);
+                }
+            }
+            Phase::Echo(_) => {}
+            Phase::Closing(mut closing) => {
+                if !mem::replace(&mut closing.is_aborted, true) {
+                    self.actions.push_back((id, Action::Abort));
+                }
+                connection.phase = Phase::Closing(closing);
+                return;
+            }
+            other => {
+                connection.phase = other;
+                self.actions.push_back((id, Action::Abort));
+                return;
+            }
+        }
+        let closing = Closing {
+            deadline: now.instant,
+            ws: None,
+            is_write_ended: true,
+            is_aborted: true,
+            was_active: was_open,
+        };
+        if let Some(connection) = self.connections.get_mut(id.0) {
+            connection.phase = Phase::Closing(closing);
+        }
+        self.actions.push_back((id, Action::Abort));
+        self.counters.closed.of(CloseCode::Abnormal).add(1);
+        self.counters.connection_errors.of(ConnectionError::Reset).add(1);
+        tracing::debug!(%peer, "connection lost without a close frame");
+    }
+
+    /// Closes those whose outbox was full when something was to be pushed.
+    pub(super) fn close_slow(&mut self, now: Now) {
+        for key in mem::take(&mut self.slow) {
+            self.close(now, ConnectionId(key), CloseReason::SlowConsumer);
+        }
+    }
+
+    /// Closes the fullest outboxes until all together are within their limit.
+    pub(super) fn hold_total(&mut self, now: Now) {
+        if self.meter.bytes() <= self.options.outbox_total_bytes_max {
+            return;
+        }
+        let mut fullest: Vec<(usize, Key)> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| connection.is_open() && !connection.outbox.is_empty())
+            .map(|(key, connection)| (connection.outbox.queued_bytes(), key))
+            .collect();
+        fullest.sort_unstable_by(|one, two| two.cmp(one));
+        for (_, key) in fullest {
+            if self.meter.bytes() <= self.options.outbox_total_bytes_max {
+                break;
+            }
+            self.close(now, ConnectionId(key), CloseReason::OutboxTotal);
+        }
+    }
+
+    /// Begins the end of all connections; new ones are refused from now on.
+    pub fn handle_drain(&mut self, now: Now) {
+        if mem::replace(&mut self.is_draining, true) {
+            return;
+        }
+        let open: Vec<Key> =
+            self.connections.iter().filter(|(_, it)| it.is_open()).map(|(key, _)| key).collect();
+        for key in open {
+            self.close(now, ConnectionId(key), CloseReason::Draining);
+        }
+        self.settle(now);
+    }
+
+    /// Whether the drain has nothing left to wait for.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.is_draining && self.connections.len() == self.handshakes_count
+    }
+
+    /// Ends the write side once the last byte has gone, when the peer's close frame has come.
+    pub(super) fn end_write_if_flushed(&mut self, id: ConnectionId, closing: &mut Closing) {
+        let is_flushed = self.connections.get_mut(id.0).is_some_and(|it| it.outbox.is_empty());
+        if is_flushed && !closing.is_write_ended {
+            closing.is_write_ended = true;
+            self.actions.push_back((id, Action::EndWrite));
+        }
+    }
+
+    fn count_close(&mut self, now: Now, id: ConnectionId, reason: CloseReason) {
+        let code = match reason {
+            CloseReason::PeerClosed(None) => CloseCode::None,
+            _ => CloseCode::of(reason.code()),
+        };
+        self.counters.closed.of(code).add(1);
+        if let Some(error) = error_of(reason) {
+            self.counters.connection_errors.of(error).add(1);
+        }
+        if reason.drops_outbox() {
+            self.counters.slow_consumers.add(1);
+        }
+        let peer = self.connections.get(id.0).map(|it| it.peer);
+        if reason.is_normal() {
+            tracing::debug!(?peer, code = reason.code(), "closed: {}", reason.text());
+        } else if let Some(suppressed) = self.log_limit.admit(now.instant) {
+            let code = reason.code();
+            tracing::warn!(?peer, code, ?reason, suppressed, "closed: {}", reason.text());
+        }
+    }
+}
+
+fn error_of(reason: CloseReason) -> Option<ConnectionError> {
+    Some(match reason {
+        CloseReason::Disconnected
+        | CloseReason::PeerClosed(_)
+        | CloseReason::Draining
+        | CloseReason::Refused => return None,
+        CloseReason::Frame(error) => match error.close_code() {
+            1007 => ConnectionError::Utf8,
+            1009 => ConnectionError::TooLarge,
+            _ => ConnectionError::WebSocket,
+        },
+        CloseReason::Stomp(stomp::Error::FrameTooBig) => ConnectionError::TooLarge,
+        CloseReason::Stomp(_) | CloseReason::Protocol => ConnectionError::Stomp,
+        CloseReason::RefusalLimit => ConnectionError::Refusals,
+        CloseReason::SlowConsumer | CloseReason::OutboxTotal => ConnectionError::SlowConsumer,
+        CloseReason::NoFirstFrame => ConnectionError::FirstFrame,
+        CloseReason::HeartBeatLost => ConnectionError::HeartBeat,
+        CloseReason::PongLost => ConnectionError::Pong,
+        CloseReason::Internal => ConnectionError::Internal,
+    })
+}

@@ -1,0 +1,117 @@
+//! One connection: its place in HTTP, WebSocket and STOMP, and what waits for its socket.
+
+use std::net::SocketAddr;
+
+use crate::broker::outbox::Outbox;
+use crate::broker::session::Session;
+use crate::proto::http;
+use crate::proto::stomp;
+use crate::proto::ws;
+use crate::stdx::slab::Key;
+use crate::stdx::time::Instant;
+use crate::stdx::wheel::Tick;
+
+/// A connection of one shard; wrong for ever once that connection is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub(super) Key);
+
+impl ConnectionId {
+    /// Position among the connections of the shard; given again to a later connection.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0.index as usize
+    }
+}
+
+/// What a shard keeps of one connection.
+///
+/// Invariants: `0 < in_flight_bytes` just while a send of that many bytes is under way, and they are
+/// the front of `outbox`; `is_dirty` just while the connection is in the shard's dirty list;
+/// `armed` is the tick of its only live entry in the wheel.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) peer: SocketAddr,
+    pub(super) phase: Phase,
+    pub(super) outbox: Outbox,
+    pub(super) in_flight_bytes: usize,
+    pub(super) is_dirty: bool,
+    /// The page's origin was sent: a browser, whose timers may sleep.
+    pub(super) is_browser: bool,
+    pub(super) opened_at: Instant,
+    pub(super) received_at: Instant,
+    /// When bytes were last put into the outbox.
+    pub(super) written_at: Instant,
+    pub(super) pinged_at: Option<Instant>,
+    pub(super) armed: Tick,
+}
+
+/// Where a connection is in its life.
+///
+/// ```text
+/// Head ─ 101 ─► Stomp or Echo ─ close frame queued ─► Closing ─ both ends done, or deadline ─► gone
+///   └─ any other answer queued ──────────────────────────►┘
+/// ```
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Collecting the head of its HTTP request.
+    Head(Box<Head>),
+    /// Speaks STOMP.
+    Stomp(Box<Stomp>),
+    /// Gets its own messages back.
+    Echo(Box<ws::Decoder>),
+    /// The last bytes are queued.
+    Closing(Closing),
+    /// Taken out while its bytes are worked on.
+    Taken,
+}
+
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) bytes: Vec<u8>,
+    pub(super) limits: http::Limits,
+    pub(super) deadline: Instant,
+}
+
+#[derive(Debug)]
+pub(super) struct Stomp {
+    pub(super) ws: ws::Decoder,
+    pub(super) decoder: stomp::Decoder,
+    pub(super) session: Session,
+}
+
+#[derive(Debug)]
+pub(super) struct Closing {
+    pub(super) deadline: Instant,
+    /// While set, the peer's own close frame is still awaited.
+    pub(super) ws: Option<Box<ws::Decoder>>,
+    pub(super) is_write_ended: bool,
+    pub(super) is_aborted: bool,
+    /// Whether it counted as an active connection.
+    pub(super) was_active: bool,
+}
+
+impl Connection {
+    pub(super) fn new(peer: SocketAddr, head: Head, now: Instant) -> Self {
+        Self {
+            peer,
+            phase: Phase::Head(Box::new(head)),
+            outbox: Outbox::default(),
+            in_flight_bytes: 0,
+            is_dirty: false,
+            is_browser: false,
+            opened_at: now,
+            received_at: now,
+            written_at: now,
+            pinged_at: None,
+            armed: Tick::NEVER,
+        }
+    }
+
+    /// Whether it speaks WebSocket and nobody has begun to close it.
+    pub(super) fn is_open(&self) -> bool {
+        match self.phase {
+            Phase::Stomp(_) | Phase::Echo(_) | Phase::Taken => true,
+            Phase::Head(_) | Phase::Closing(_) => false,
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The HTTP part of a connection: its head, then an upgrade or one answer.
+
+use crate::metrics::Handshake;
+use crate::metrics::Rejected;
+use crate::metrics::health::Phase as LifePhase;
+use crate::metrics::health::Probe;
+use crate::proto::http;
+use crate::proto::http::Request;
+use crate::proto::stomp;
+use crate::proto::ws;
+use crate::broker::session::Session;
+use crate::shard::connection::Closing;
+use crate::shard::connection::ConnectionId;
+use crate::shard::connection::Head;
+use crate::shard::connection::Phase;
+use crate::shard::connection::Stomp;
+use crate::shard::state::Shard;
+use crate::stdx::bytes::Shared;
+use crate::stdx::time::Now;
+
+/// What the head of a request came to.
+pub(super) enum Outcome {
+    /// More bytes are needed.
+    Incomplete(Box<Head>),
+    /// The connection speaks WebSocket now; these bytes came behind the head.
+    Upgraded(Phase, Vec<u8>),
+    /// The answer is queued.
+    Answered(Phase),
+}
+
+/// One answer that is no upgrade.
+struct Answer {
+    status: u16,
+    header: Option<(&'static str, &'static str)>,
+    content_type: &'static str,
+    body: String,
+    result: Option<Handshake>,
+}
+
+const SUBPROTOCOLS: &[&str] = &["v10.stomp", "v11.stomp", "v12.stomp"];
+
+impl Shard {
+    /// Collects the head and answers it once it is whole.
+    pub(super) fn ingest_head(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        mut head: Box<Head>,
+        bytes: &[u8],
+    ) -> Outcome {
+        let searched_bytes = head.bytes.len();
+        // Bytes behind the largest head are no part of it: they are looked at after the upgrade.
+        head.bytes.extend_from_slice(bytes);
+        let decided = match http::decode_from(&head.bytes, searched_bytes, &head.limits) {
+            Ok(None) => Ok(None),
+            Ok(Some(request)) => Ok(Some(
+                self.answer_request(now, id, &request).map(|it| (it, request.head_bytes())),
+            )),
+            Err(error) => Err(error),
+        };
+        let answer = match decided {
+            Ok(None) => return Outcome::Incomplete(head),
+            Ok(Some(decided)) => match decided {
+                Ok(((phase, is_browser), head_bytes)) => {
+                    let early = head.bytes.split_off(head_bytes);
+                    if let Some(connection) = self.connections.get_mut(id.0) {
+                        connection.is_browser = is_browser;
+                    }
+                    self.handshakes_count -= 1;
+                    self.enter_active();
+                    return Outcome::Upgraded(phase, early);
+                }
+                Err(answer) => answer,
+            },
+            Err(error) => {
+                let result = match error.status() {
+                    414 | 431 => Handshake::HeaderTooLarge,
+                    _ => Handshake::BadRequest,
+                };
+                Answer::refusal(error.status(), None, error.to_string(), result)
+            }
+        };
+        self.handshakes_count -= 1;
+        Outcome::Answered(self.queue_answer(now, id, &answer))
+    }
+
+    /// Answers a head that was not whole in time.
+    pub(super) fn time_out_head(&mut self, now: Now, id: ConnectionId) -> Phase {
+        self.handshakes_count -= 1;
+        let text = format!(
+            "the request head was not complete within {:?}",
+            self.options.handshake_timeout
+        );
+        self.queue_answer(now, id, &Answer::refusal(408, None, text, Handshake::TimedOut))
+    }
+
+    fn queue_answer(&mut self, now: Now, id: ConnectionId, answer: &Answer) -> Phase {
+        if let Some(result) = answer.result {
+            self.counters.handshakes.of(result).add(1);
+        }
+        let mut bytes = Vec::with_capacity(256 + answer.body.len());
+        let mut headers = vec![("Content-Type", answer.content_type), ("Cache-Control", "no-store")];
+        headers.extend(answer.header);
+        http::encode_response(&mut bytes, answer.status, &headers, answer.body.as_bytes());
+        self.push_raw(now, id, Shared::new(bytes, &self.meter.clone()));
+        Phase::Closing(Closing {
+            deadline: now.instant.after(self.options.close_timeout),
+            ws: None,
+            is_write_ended: false,
+            is_aborted: false,
+            was_active: false,
+        })
+    }
+
+    /// Decides on a whole head: the phase after its upgrade and whether a browser asks, or an answer.
+    fn answer_request(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        request: &Request<'_>,
+    ) -> Result<(Phase, bool), Answer> {
+        let is_echo = match request.path() {
+            "/ws" => false,
+            "/echo" if self.options.has_echo => true,
+            path => return Err(self.answer_path(id, request, path)),
+        };
+        let upgrade = http::upgrade(request).map_err(|error| {
+            let result = match error.status() {
+                405 => Handshake::MethodNotAllowed,
+                426 => Handshake::UpgradeRequired,
+                _ => Handshake::BadRequest,
+            };
+            Answer::refusal(error.status(), error.extra_header(), error.to_string(), result)
+        })?;
+        let origin = request.header("origin");
+        if let Some(origin) = origin.filter(|origin| !self.is_allowed(origin, request)) {
+            self.counters.rejected.of(Rejected::Origin).add(1);
+            let text = format!("origin {origin} is not allowed; see auth.origins");
+            return Err(Answer::refusal(403, None, text, Handshake::Forbidden));
+        }
+        self.check_room()?;
+        let subprotocol =
+            if is_echo { None } else { upgrade.select_subprotocol(SUBPROTOCOLS) };
+        let mut bytes = Vec::with_capacity(192);
+        http::encode_switching_protocols(&mut bytes, &upgrade.accept, subprotocol);
+        self.push_raw(now, id, Shared::new(bytes, &self.meter.clone()));
+        self.counters.handshakes.of(Handshake::Accepted).add(1);
+        let decoder = ws::Decoder::new(self.options.ws);
+        let phase = if is_echo {
+            Phase::Echo(Box::new(decoder))
+        } else {
+            let session_id = format!("{:016x}", self.random.next());
+            Phase::Stomp(Box::new(Stomp {
+                ws: decoder,
+                decoder: stomp::Decoder::new(self.options.stomp),
+                session: Session::new(session_id),
+            }))
+        };
+        Ok((phase, origin.is_some()))
+    }
+
+    fn check_room(&self) -> Result<(), Answer> {
+        let retry = Some(("Retry-After", "5"));
+        if self.is_draining || self.identity.health.phase() == LifePhase::Draining {
+            self.counters.rejected.of(Rejected::Draining).add(1);
+            let text = "the server is going away; connect again".to_owned();
+            return Err(Answer::refusal(503, retry, text, Handshake::Draining));
+        }
+        if self.options.connections_max <= self.active_everywhere() {
+            self.counters.rejected.of(Rejected::Connections).add(1);
+            let text = format!(
+                "the server holds {} connections, limits.connections allows no more",
+                self.options.connections_max
+            );
+            return Err(Answer::refusal(503, retry, text, Handshake::Full));
+        }
+        Ok(())
+    }
+
+    fn is_allowed(&self, origin: &str, request: &Request<'_>) -> bool {
+        if self.options.origins.is_empty() {
+            let host = request.header("host").unwrap_or("");
+            return http::origin::same_origin(origin, "http", host);
+        }
+        self.options.origins.allows(origin)
+    }
+
+    fn answer_path(&self, id: ConnectionId, request: &Request<'_>, path: &str) -> Answer {
+        let Some(probe) = Probe::of_path(path) else {
+            let text = format!("nothing at {path}; WebSocket clients connect to /ws");
+            return Answer::refusal(404, None, text, Handshake::NotFound);
+        };
+        if !matches!(request.method(), "GET" | "HEAD") {
+            let allow = Some(("Allow", "GET, HEAD"));
+            let text = "health is read with GET".to_owned();
+            return Answer::refusal(405, allow, text, Handshake::MethodNotAllowed);
+        }
+        let peer = self.connections.get(id.0).map(|it| it.peer.ip());
+        let is_detailed = peer.is_some_and(|it| it.to_canonical().is_loopback());
+        let (status, body) = self.identity.health.answer(probe, is_detailed);
+        let body = if request.method() == "HEAD" { String::new() } else { body };
+        Answer { status, header: None, content_type: "application/json", body, result: None }
+    }
+}
+
+impl Answer {
+    fn refusal(
+        status: u16,
+        header: Option<(&'static str, &'static str)>,
+        text: String,
+        result: Handshake,
+    ) -> Self {
+        let body = text + "\n";
+        let content_type = "text/plain;charset=UTF-8";
+        Self { status, header, content_type, body, result: Some(result) }
+    }
+}

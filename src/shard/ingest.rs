@@ -1,0 +1,200 @@
+//! From received bytes to frames, and from each frame to what the session makes of it.
+
+use std::mem;
+use std::panic;
+use std::panic::AssertUnwindSafe;
+
+use crate::broker::close::CloseReason;
+use crate::broker::session::Context;
+use crate::proto::stomp;
+use crate::proto::ws;
+use crate::shard::connection::Closing;
+use crate::shard::connection::ConnectionId;
+use crate::shard::connection::Phase;
+use crate::shard::connection::Stomp;
+use crate::shard::handshake::Outcome;
+use crate::shard::state::Shard;
+use crate::stdx::bytes::Shared;
+use crate::stdx::time::Now;
+
+/// What the STOMP frames of one message came to.
+enum Step {
+    /// Nothing more in this message.
+    Done,
+    /// Outputs wait, or a heart-beat came.
+    Again,
+}
+
+impl Shard {
+    /// Takes bytes of a connection; they are worked on in place and not kept.
+    pub fn handle_bytes(&mut self, now: Now, id: ConnectionId, bytes: &mut [u8]) {
+        let Some(connection) = self.connections.get_mut(id.0) else {
+            return;
+        };
+        connection.received_at = now.instant;
+        connection.pinged_at = None;
+        self.counters.bytes_received.add(bytes.len() as u64);
+        self.ingest(now, id, bytes);
+        self.settle(now);
+        self.rearm(id);
+    }
+
+    fn ingest(&mut self, now: Now, id: ConnectionId, bytes: &mut [u8]) {
+        let Some(connection) = self.connections.get_mut(id.0) else {
+            return;
+        };
+        let (phase, close) = match mem::replace(&mut connection.phase, Phase::Taken) {
+            Phase::Head(head) => match self.ingest_head(now, id, head, bytes) {
+                Outcome::Incomplete(head) => (Phase::Head(head), None),
+                Outcome::Answered(phase) => (phase, None),
+                Outcome::Upgraded(phase, mut early) => {
+                    self.put_back(id, phase);
+                    if !early.is_empty() {
+                        self.ingest(now, id, &mut early);
+                    }
+                    return;
+                }
+            },
+            Phase::Stomp(mut stomp) => {
+                let close = self.ingest_stomp(now, id, &mut stomp, bytes).err();
+                (Phase::Stomp(stomp), close)
+            }
+            Phase::Echo(mut decoder) => {
+                let close = self.ingest_echo(now, id, &mut decoder, bytes).err();
+                (Phase::Echo(decoder), close)
+            }
+            Phase::Closing(closing) => (self.ingest_closing(id, closing, bytes), None),
+            Phase::Taken => unreachable!("bytes are worked on one after the other"),
+        };
+        self.put_back(id, phase);
+        if let Some(reason) = close {
+            self.close(now, id, reason);
+        }
+    }
+
+    fn put_back(&mut self, id: ConnectionId, phase: Phase) {
+        if let Some(connection) = self.connections.get_mut(id.0) {
+            connection.phase = phase;
+        }
+    }
+
+    fn ingest_stomp(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        stomp: &mut Stomp,
+        bytes: &mut [u8],
+    ) -> Result<(), CloseReason> {
+        let Stomp { ws: messages, decoder, session } = stomp;
+        let mut input = bytes;
+        loop {
+            let event = guarded_decode(messages, &mut input)?;
+            let mut payload = match event {
+                None => return Ok(()),
+                Some(ws::Event::Text(payload) | ws::Event::Binary(payload)) => payload,
+                Some(ws::Event::Ping(payload)) => {
+                    self.push_control(now, id, ws::Opcode::Pong, payload);
+                    continue;
+                }
+                Some(ws::Event::Pong(_)) => continue,
+                Some(ws::Event::Close { code, .. }) => return Err(CloseReason::PeerClosed(code)),
+            };
+            loop {
+                let options = &*self.options;
+                let mut context = Context {
+                    now,
+                    options: &options.session,
+                    router: &options.router,
+                    node: &self.node,
+                    messages_count: &mut self.messages_count,
+                };
+                let outputs = &mut self.outputs;
+                let counters = &self.counters;
+                let step = panic::catch_unwind(AssertUnwindSafe(|| {
+                    match decoder.decode(&mut payload) {
+                        Ok(None) => Step::Done,
+                        Ok(Some(stomp::Event::HeartBeat)) => Step::Again,
+                        Ok(Some(stomp::Event::Frame(frame))) => {
+                            counters.messages_received.add(1);
+                            session.handle_frame(&frame, &mut context, outputs);
+                            Step::Again
+                        }
+                        Err(error) => {
+                            session.handle_broken(error, outputs);
+                            Step::Done
+                        }
+                    }
+                }));
+                let Ok(step) = step else {
+                    self.outputs.clear();
+                    return Err(CloseReason::Internal);
+                };
+                decoder.set_version(session.version());
+                if !self.outputs.is_empty() {
+                    self.apply(now, id, session)?;
+                }
+                if matches!(step, Step::Done) {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn ingest_echo(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        decoder: &mut ws::Decoder,
+        bytes: &mut [u8],
+    ) -> Result<(), CloseReason> {
+        let mut input = bytes;
+        loop {
+            let event = guarded_decode(decoder, &mut input)?;
+            let (opcode, payload): (_, &[u8]) = match event {
+                None => return Ok(()),
+                Some(ws::Event::Text(payload)) => (ws::Opcode::Text, payload),
+                Some(ws::Event::Binary(payload)) => (ws::Opcode::Binary, payload),
+                Some(ws::Event::Ping(payload)) => {
+                    self.push_control(now, id, ws::Opcode::Pong, payload);
+                    continue;
+                }
+                Some(ws::Event::Pong(_)) => continue,
+                Some(ws::Event::Close { code, .. }) => return Err(CloseReason::PeerClosed(code)),
+            };
+            let header = ws::header(opcode, payload.len());
+            let mut frame = Vec::with_capacity(header.len() + payload.len());
+            frame.extend_from_slice(&header);
+            frame.extend_from_slice(payload);
+            self.counters.messages_received.add(1);
+            self.counters.messages_sent.add(1);
+            let frame = Shared::new(frame, &self.meter.clone());
+            self.push_bounded(now, id, frame)?;
+        }
+    }
+
+    /// Looks for the peer's close frame, and lets everything else go.
+    fn ingest_closing(&mut self, id: ConnectionId, mut closing: Closing, bytes: &mut [u8]) -> Phase {
+        let mut input = bytes;
+        while let Some(messages) = &mut closing.ws {
+            match messages.decode(&mut input) {
+                Ok(Some(ws::Event::Close { .. })) | Err(_) => {
+                    closing.ws = None;
+                    self.end_write_if_flushed(id, &mut closing);
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+            }
+        }
+        Phase::Closing(closing)
+    }
+}
+
+/// Decodes one event; a fault of ours in it costs this connection and no other.
+fn guarded_decode<'e, 'i: 'e>(
+    decoder: &'e mut ws::Decoder,
+    input: &mut &'i mut [u8],
+) -> Result<Option<ws::Event<'e>>, CloseReason> {
+    let mut both = Some((decoder, input));
+    let decode = || both.take().map_or(Ok(None), |(decoder, input)| decoder.decode(input));
+    panic::catch_unwind(AssertUnwindSafe(decode)).map_err(|_| CloseReason::Internal)?.map_err(CloseReason::Frame)
+}

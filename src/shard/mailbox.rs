@@ -1,0 +1,175 @@
+//! Mailboxes between shards: bounded rings with one writer and one reader each, and a doorbell.
+//!
+//! Nothing here blocks or locks. A writer that finds a ring full marks itself hungry, and the reader
+//! rings its bell once there is room.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::task::Context;
+use std::task::Poll;
+
+use atomic_waker::AtomicWaker;
+use rtrb::Consumer;
+use rtrb::Producer;
+use rtrb::RingBuffer;
+
+use crate::broker::relay::Mail;
+use crate::broker::relay::Reply;
+use crate::broker::relay::Request;
+use crate::broker::relay::ShardId;
+use crate::shard::state::Shard;
+use crate::stdx::time::Now;
+
+/// Wakes one shard from any thread.
+#[derive(Debug, Default)]
+pub struct Doorbell {
+    is_rung: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Doorbell {
+    /// Wakes the shard, now or when it next looks.
+    pub fn ring(&self) {
+        // A bell that was not answered yet has woken the shard already.
+        if !self.is_rung.swap(true, Ordering::AcqRel) {
+            self.waker.wake();
+        }
+    }
+
+    /// Ready when the bell was rung since the last time.
+    pub fn poll_rung(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.waker.register(context.waker());
+        if self.is_rung.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// One shard's ends of all its mailboxes.
+#[derive(Debug)]
+pub struct Mailboxes {
+    me: ShardId,
+    doorbells: Arc<[Doorbell]>,
+    to: Vec<Option<Out>>,
+    from: Vec<Option<In>>,
+}
+
+#[derive(Debug)]
+struct Out {
+    requests: Producer<Request>,
+    replies: Producer<Reply>,
+    is_hungry: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct In {
+    requests: Consumer<Request>,
+    replies: Consumer<Reply>,
+    is_hungry: Arc<AtomicBool>,
+}
+
+impl Mailboxes {
+    /// The mailboxes of `count` shards, one entry per shard, and all their bells.
+    #[must_use]
+    pub fn connect(count: usize, mails_max: usize) -> (Vec<Self>, Arc<[Doorbell]>) {
+        let doorbells: Arc<[Doorbell]> = (0..count).map(|_| Doorbell::default()).collect();
+        let mut all: Vec<Self> = (0..count)
+            .map(|index| Self {
+                me: shard_id(index),
+                doorbells: Arc::clone(&doorbells),
+                to: (0..count).map(|_| None).collect(),
+                from: (0..count).map(|_| None).collect(),
+            })
+            .collect();
+        for from in 0..count {
+            for to in (0..count).filter(|to| *to != from) {
+                let (requests, requests_end) = RingBuffer::new(mails_max);
+                let (replies, replies_end) = RingBuffer::new(mails_max);
+                let is_hungry = Arc::new(AtomicBool::new(false));
+                let out = Out { requests, replies, is_hungry: Arc::clone(&is_hungry) };
+                all[from].to[to] = Some(out);
+                let end = In { requests: requests_end, replies: replies_end, is_hungry };
+                all[to].from[from] = Some(end);
+            }
+        }
+        (all, doorbells)
+    }
+
+    /// This shard's own bell.
+    #[must_use]
+    pub fn doorbell(&self) -> &Doorbell {
+        &self.doorbells[usize::from(self.me.0)]
+    }
+
+    /// Moves the shard's mail into the rings, as far as they have room.
+    pub fn send(&mut self, shard: &mut Shard) {
+        for (index, out) in self.to.iter_mut().enumerate() {
+            let Some(out) = out else { continue };
+            let to = shard_id(index);
+            let mut sent_count = 0;
+            let mut is_full = false;
+            loop {
+                if out.replies.is_full() {
+                    is_full = true;
+                    break;
+                }
+                let Some(reply) = shard.poll_reply(to) else { break };
+                sent_count += usize::from(out.replies.push(reply).is_ok());
+            }
+            loop {
+                if out.requests.is_full() {
+                    is_full = true;
+                    break;
+                }
+                let Some(request) = shard.poll_request(to) else { break };
+                sent_count += usize::from(out.requests.push(request).is_ok());
+            }
+            if is_full {
+                out.is_hungry.store(true, Ordering::SeqCst);
+            }
+            // Also when full: the reader may have emptied the ring just before the mark.
+            if 0 < sent_count || is_full {
+                self.doorbells[index].ring();
+            }
+        }
+    }
+
+    /// Hands what has come to the shard: all replies, and requests while it can answer them.
+    /// `true` when anything was taken.
+    pub fn receive(&mut self, now: Now, shard: &mut Shard) -> bool {
+        let mut has_taken = false;
+        for (index, end) in self.from.iter_mut().enumerate() {
+            let Some(end) = end else { continue };
+            let from = shard_id(index);
+            let mut taken_count = 0_usize;
+            // Bounded by what lies there now, so that no writer can hold the shard in this loop.
+            for _ in 0..end.replies.slots() {
+                let Ok(reply) = end.replies.pop() else { break };
+                shard.handle_mail(now, from, Mail::Reply(reply));
+                taken_count += 1;
+            }
+            for _ in 0..end.requests.slots() {
+                if !shard.has_reply_room() {
+                    break;
+                }
+                let Ok(request) = end.requests.pop() else { break };
+                shard.handle_mail(now, from, Mail::Request(request));
+                taken_count += 1;
+            }
+            has_taken |= 0 < taken_count;
+            if 0 < taken_count && end.is_hungry.swap(false, Ordering::SeqCst) {
+                self.doorbells[index].ring();
+            }
+        }
+        has_taken
+    }
+
+    /// Whether requests lie in the rings.
+    #[must_use]
+    pub fn has_requests(&self) -> bool {
+        self.from.iter().flatten().any(|end| !end.requests.is_empty())
+    }
+}
+
+fn shard_id(index: usize) -> ShardId {
+    ShardId(u8::try_from(index).expect("at most SHARDS_MAX shards"))
+}

@@ -1,0 +1,28 @@
+//! One shard: one core's connections, their sessions and subscriptions, and the loop that drives them.
+//!
+//! The only composer of `proto`, `broker` and `io`. [`Shard`] itself is synchronous and knows neither
+//! sockets nor tasks: bytes, completions, mail and ticks go in by `handle_*`; sends, actions and
+//! mail come out by `poll_*`. [`runtime`] is the thin layer that carries these over a monoio
+//! runtime; the simulation in `tests/sim` carries them by the numbers of a seed.
+//!
+//! Read `state` (what a shard is), `connection`, `handshake` (HTTP), `ingest` (bytes to frames),
+//! `apply` (frames to effects), `fanout`, `flush`, `closing`, `timers`, then `mailbox` and `runtime`.
+
+mod apply;
+mod closing;
+mod connection;
+mod fanout;
+mod flush;
+mod handshake;
+mod ingest;
+mod log_limit;
+pub mod mailbox;
+pub mod runtime;
+mod state;
+mod timers;
+
+pub use connection::ConnectionId;
+pub use flush::Action;
+pub use state::Identity;
+pub use state::Options;
+pub use state::Shard;

@@ -1,0 +1,340 @@
+//! The thin layer between a [`Shard`] and the kernel: one monoio runtime, one task per connection.
+//!
+//! A turn: readers that woke hand their bytes to the shard; the first output wakes the flush task,
+//! whose place in the queue is behind them; it sends once per dirty connection.
+
+use std::cell::Cell;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::task::Waker;
+use std::time::Duration;
+
+use monoio::net::TcpListener;
+use monoio::net::TcpStream;
+
+use crate::io::clock::Clock;
+use crate::io::probe::Driver;
+use crate::io::socket::Socket;
+use crate::metrics::Rejected;
+use crate::metrics::health::Phase;
+use crate::shard::connection::ConnectionId;
+use crate::shard::flush::Action;
+use crate::shard::mailbox::Mailboxes;
+use crate::shard::state::Identity;
+use crate::shard::state::Options;
+use crate::shard::state::Shard;
+use crate::shard::state::TICK;
+use crate::stdx::bytes::Batch;
+use crate::stdx::time::Instant;
+
+/// Bytes of the one receive buffer of a shard.
+const RECEIVE_BYTES: usize = 64 * 1024;
+/// Receives in a row after which a busy connection lets the others go on.
+const RECEIVES_IN_A_ROW_MAX: u32 = 4;
+/// How long a shard without descriptors waits before it accepts again.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often a shard that ends looks whether it has ended.
+const END_INTERVAL: Duration = Duration::from_millis(10);
+
+/// What a shard's thread brings to its runtime.
+#[derive(Debug)]
+pub struct Setup {
+    /// What the shard is told.
+    pub options: Arc<Options>,
+    /// Who it is.
+    pub identity: Identity,
+    /// Its listener.
+    pub listener: std::net::TcpListener,
+    /// Its mailboxes.
+    pub mailboxes: Mailboxes,
+    /// The clock of the process.
+    pub clock: Clock,
+    /// How sends leave.
+    pub driver: Driver,
+    /// How long the end may take.
+    pub shutdown_timeout: Duration,
+}
+
+/// One running shard, shared by its tasks.
+struct Core {
+    shard: RefCell<Shard>,
+    sockets: RefCell<Vec<Option<Rc<Socket>>>>,
+    mailboxes: RefCell<Mailboxes>,
+    buffer: RefCell<Box<[u8]>>,
+    clock: Clock,
+    driver: Driver,
+    flush: Notify,
+    /// Readers that wait for credit.
+    starved: RefCell<Vec<Waker>>,
+}
+
+/// Runs a shard until it has drained.
+///
+/// # Errors
+///
+/// When the listener cannot be taken over by the runtime.
+pub async fn run(setup: Setup) -> io::Result<()> {
+    let Setup { options, identity, listener, mailboxes, clock, driver, shutdown_timeout } = setup;
+    let health = Arc::clone(&identity.health);
+    let shard = Shard::new(options, identity);
+    let listener = TcpListener::from_std(listener)?;
+    let core = Rc::new(Core {
+        shard: RefCell::new(shard),
+        sockets: RefCell::default(),
+        mailboxes: RefCell::new(mailboxes),
+        buffer: RefCell::new(vec![0; RECEIVE_BYTES].into_boxed_slice()),
+        clock,
+        driver,
+        flush: Notify::default(),
+        starved: RefCell::default(),
+    });
+    monoio::spawn(Rc::clone(&core).accept_all(listener));
+    monoio::spawn(Rc::clone(&core).flush_all());
+    monoio::spawn(Rc::clone(&core).take_mail());
+    health.shard_started();
+    while health.phase() != Phase::Draining {
+        monoio::time::sleep(TICK).await;
+        core.tick();
+    }
+    core.end(shutdown_timeout).await;
+    health.shard_stopped();
+    Ok(())
+}
+
+impl Core {
+    async fn accept_all(self: Rc<Self>, listener: TcpListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => self.open(stream, peer),
+                Err(error) => {
+                    let shard = self.shard.borrow();
+                    shard.count_rejected(Rejected::Descriptors);
+                    drop(shard);
+                    tracing::warn!("accept failed, trying again soon: {error}");
+                    monoio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn open(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let now = self.clock.now();
+        let Some(id) = self.shard.borrow_mut().handle_opened(now, peer) else {
+            return;
+        };
+        let socket = Rc::new(Socket::new(stream));
+        let mut sockets = self.sockets.borrow_mut();
+        if sockets.len() <= id.index() {
+            sockets.resize_with(id.index() + 1, || None);
+        }
+        sockets[id.index()] = Some(Rc::clone(&socket));
+        drop(sockets);
+        monoio::spawn(Rc::clone(self).read_all(id, socket));
+    }
+
+    /// One connection's reader: holds no buffer while it waits.
+    async fn read_all(self: Rc<Self>, id: ConnectionId, socket: Rc<Socket>) {
+        let mut receives_count = 0;
+        while socket.readable().await.is_ok() {
+            self.credit().await;
+            match self.receive(id, &socket) {
+                Ok(0) => break,
+                Ok(_) => receives_count += 1,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => receives_count = 0,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+            if receives_count == RECEIVES_IN_A_ROW_MAX {
+                receives_count = 0;
+                yield_once().await;
+            }
+        }
+        if let Some(entry) = self.sockets.borrow_mut().get_mut(id.index()) {
+            *entry = None;
+        }
+        // What the peer could not take any more is failed before the descriptor is given up.
+        socket.shutdown();
+        self.shard.borrow_mut().handle_closed(self.clock.now(), id);
+        self.notify();
+    }
+
+    fn receive(&self, id: ConnectionId, socket: &Socket) -> io::Result<usize> {
+        let mut buffer = self.buffer.borrow_mut();
+        let received_bytes = socket.try_receive(&mut buffer)?;
+        if 0 < received_bytes {
+            let bytes = &mut buffer[..received_bytes];
+            self.shard.borrow_mut().handle_bytes(self.clock.now(), id, bytes);
+            self.notify();
+        }
+        Ok(received_bytes)
+    }
+
+    /// Waits while the shard has no credit.
+    async fn credit(&self) {
+        poll_fn(|context| {
+            if self.shard.borrow_mut().has_credit(self.clock.instant()) {
+                return Poll::Ready(());
+            }
+            self.starved.borrow_mut().push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    async fn flush_all(self: Rc<Self>) {
+        loop {
+            self.flush.notified().await;
+            self.flush_once();
+        }
+    }
+
+    fn flush_once(self: &Rc<Self>) {
+        let now = self.clock.now();
+        let mut shard = self.shard.borrow_mut();
+        shard.handle_turn_end(now.instant);
+        self.mailboxes.borrow_mut().send(&mut shard);
+        while let Some((id, batch)) = shard.poll_send() {
+            let Some(socket) = self.socket(id) else {
+                shard.handle_send_failed(now, id);
+                continue;
+            };
+            match self.driver {
+                Driver::IoUring => {
+                    monoio::spawn(Rc::clone(self).send(id, socket, batch));
+                }
+                Driver::Epoll => match socket.try_send(&batch) {
+                    Ok(sent_bytes) => shard.handle_sent(now, id, sent_bytes),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        monoio::spawn(Rc::clone(self).send_later(id, socket));
+                    }
+                    Err(_) => shard.handle_send_failed(now, id),
+                },
+            }
+        }
+        while let Some((id, action)) = shard.poll_action() {
+            let Some(socket) = self.socket(id) else { continue };
+            match action {
+                Action::EndWrite => socket.shutdown_write(),
+                Action::Abort => socket.shutdown(),
+            }
+        }
+        if shard.has_credit(now.instant) {
+            self.starved.borrow_mut().drain(..).for_each(Waker::wake);
+        }
+    }
+
+    /// One send through the ring; the connection has no other until it is answered.
+    async fn send(self: Rc<Self>, id: ConnectionId, socket: Rc<Socket>, batch: Batch) {
+        let sent = socket.send(batch).await;
+        let now = self.clock.now();
+        let mut shard = self.shard.borrow_mut();
+        match sent {
+            Ok(sent_bytes) => shard.handle_sent(now, id, sent_bytes),
+            Err(_) => shard.handle_send_failed(now, id),
+        }
+        drop(shard);
+        self.notify();
+    }
+
+    /// The socket buffer is full: waits for room, then lets the flush try again.
+    async fn send_later(self: Rc<Self>, id: ConnectionId, socket: Rc<Socket>) {
+        let waited = socket.writable().await;
+        let now = self.clock.now();
+        let mut shard = self.shard.borrow_mut();
+        match waited {
+            Ok(()) => shard.handle_sent(now, id, 0),
+            Err(_) => shard.handle_send_failed(now, id),
+        }
+        drop(shard);
+        self.notify();
+    }
+
+    async fn take_mail(self: Rc<Self>) {
+        loop {
+            poll_fn(|context| self.mailboxes.borrow().doorbell().poll_rung(context)).await;
+            let mut mailboxes = self.mailboxes.borrow_mut();
+            let mut shard = self.shard.borrow_mut();
+            mailboxes.send(&mut shard);
+            let has_taken = mailboxes.receive(self.clock.now(), &mut shard);
+            mailboxes.send(&mut shard);
+            // Requests that had no room for their replies are tried again when there is some.
+            if has_taken && mailboxes.has_requests() {
+                mailboxes.doorbell().ring();
+            }
+            drop((mailboxes, shard));
+            self.flush.notify();
+        }
+    }
+
+    fn tick(&self) {
+        self.shard.borrow_mut().handle_timer(self.clock.now());
+        self.notify();
+    }
+
+    async fn end(&self, timeout: Duration) {
+        let deadline: Instant = self.clock.instant().after(timeout);
+        self.shard.borrow_mut().handle_drain(self.clock.now());
+        self.flush.notify();
+        while !self.shard.borrow().is_drained() && self.clock.instant() < deadline {
+            monoio::time::sleep(END_INTERVAL).await;
+            self.tick();
+        }
+    }
+
+    /// Wakes the flush when the shard has put something out.
+    fn notify(&self) {
+        if self.shard.borrow().has_output() || !self.starved.borrow().is_empty() {
+            self.flush.notify();
+        }
+    }
+
+    fn socket(&self, id: ConnectionId) -> Option<Rc<Socket>> {
+        self.sockets.borrow().get(id.index()).cloned().flatten()
+    }
+}
+
+/// A bell for one task of the same thread.
+#[derive(Default)]
+struct Notify {
+    is_set: Cell<bool>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl Notify {
+    fn notify(&self) {
+        if !self.is_set.replace(true)
+            && let Some(waker) = self.waker.take()
+        {
+            waker.wake();
+        }
+    }
+
+    async fn notified(&self) {
+        poll_fn(|context| {
+            if self.is_set.take() {
+                return Poll::Ready(());
+            }
+            self.waker.set(Some(context.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// Lets the tasks behind this one run first.
+async fn yield_once() {
+    let mut has_yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut has_yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

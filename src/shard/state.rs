@@ -1,0 +1,349 @@
+//! What a shard is: its connections, its table, its part of the relay, and its limits.
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustc_hash::FxBuildHasher;
+
+use crate::broker::relay::Mail;
+use crate::broker::relay::Relay;
+use crate::broker::relay::Reply;
+use crate::broker::relay::Request;
+use crate::broker::relay::ShardId;
+use crate::broker::relay::Token;
+use crate::broker::router::Router;
+use crate::broker::session;
+use crate::broker::session::Output;
+use crate::broker::table::Table;
+use crate::metrics::Handshake;
+use crate::metrics::Rejected;
+use crate::metrics::ShardCounters;
+use crate::metrics::health::Health;
+use crate::proto::http;
+use crate::proto::http::origin::OriginPatterns;
+use crate::proto::stomp;
+use crate::proto::ws;
+use crate::shard::connection::Connection;
+use crate::shard::connection::ConnectionId;
+use crate::shard::connection::Head;
+use crate::shard::connection::Phase;
+use crate::shard::flush::Action;
+use crate::shard::log_limit::LogLimit;
+use crate::stdx::bytes::Meter;
+use crate::stdx::bytes::Shared;
+use crate::stdx::random::Random;
+use crate::stdx::slab::Key;
+use crate::stdx::slab::Slab;
+use crate::stdx::time::Instant;
+use crate::stdx::time::Now;
+use crate::stdx::wheel::Tick;
+use crate::stdx::wheel::Wheel;
+
+/// Length of the wheel's ticks; the owner calls [`Shard::handle_timer`] about this often.
+pub(super) const TICK: Duration = Duration::from_millis(100);
+
+/// What all shards of a process are told.
+#[derive(Debug)]
+pub struct Options {
+    /// What sessions may.
+    pub session: session::Options,
+    /// Limits of STOMP frames.
+    pub stomp: stomp::Limits,
+    /// Limits of WebSocket frames and messages.
+    pub ws: ws::Limits,
+    /// Limits of an HTTP head.
+    pub http: http::Limits,
+    /// Where destinations lead.
+    pub router: Router,
+    /// Pages of other origins that may connect; empty means the same origin only.
+    pub origins: OriginPatterns,
+    /// Whether `/echo` is served.
+    pub has_echo: bool,
+    /// How long an HTTP head may take.
+    pub handshake_timeout: Duration,
+    /// How long CONNECT may take after the upgrade.
+    pub first_frame_timeout: Duration,
+    /// How long a peer may take to answer a close frame, and to read the last bytes.
+    pub close_timeout: Duration,
+    /// How long a peer without heart-beats may be silent before it is pinged.
+    pub ping_interval: Duration,
+    /// How long it then may stay silent.
+    pub pong_timeout: Duration,
+    /// Most open WebSockets of the process.
+    pub connections_max: usize,
+    /// Most unfinished handshakes of this shard.
+    pub handshakes_max: usize,
+    /// Most bytes that wait for one peer.
+    pub outbox_bytes_max: usize,
+    /// Longest time that a byte waits for its peer.
+    pub outbox_timeout: Duration,
+    /// Most bytes that all outboxes of this shard hold.
+    pub outbox_total_bytes_max: usize,
+    /// Length of a mailbox to another shard, in mails.
+    pub mailbox_max: usize,
+}
+
+/// Who a shard is among the shards of its process.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Its number.
+    pub id: ShardId,
+    /// Where it counts, and where the others do.
+    pub counters: Arc<[Arc<ShardCounters>]>,
+    /// What the process says of itself.
+    pub health: Arc<Health>,
+    /// Seed of its randomness.
+    pub seed: u64,
+}
+
+/// One shard, without its sockets.
+///
+/// Invariants, checked by [`Shard::check_invariants`]: a subscription is in the table just while
+/// its session's connection is open; the relay has an interest in just what the table has; every
+/// outbox is within its limit but for the frames of the protocol itself.
+#[derive(Debug)]
+pub struct Shard {
+    pub(super) options: Arc<Options>,
+    pub(super) identity: Identity,
+    pub(super) counters: Arc<ShardCounters>,
+    /// Prefix of this shard's message ids.
+    pub(super) node: String,
+    pub(super) random: Random,
+    pub(super) connections: Slab<Connection>,
+    pub(super) handshakes_count: usize,
+    pub(super) active_count: usize,
+    pub(super) table: Table,
+    pub(super) relay: Relay,
+    pub(super) receipts: HashMap<Token, Owed, FxBuildHasher>,
+    pub(super) tokens_count: u64,
+    pub(super) messages_count: u64,
+    pub(super) meter: Meter,
+    pub(super) heart_beat: Shared,
+    pub(super) ping: Shared,
+    pub(super) dirty: VecDeque<Key>,
+    pub(super) actions: VecDeque<(ConnectionId, Action)>,
+    pub(super) wheel: Wheel,
+    pub(super) due: Vec<(Key, Tick)>,
+    pub(super) outputs: Vec<Output>,
+    /// Receive times of what was delivered this turn.
+    pub(super) delivered: Vec<Instant>,
+    pub(super) slow: Vec<Key>,
+    pub(super) log_limit: LogLimit,
+    /// While the shard has no credit, and so reads nothing; then the end of the last such pause.
+    pub(super) paused: Pause,
+    pub(super) is_draining: bool,
+}
+
+/// A receipt that is owed to a client until the relay has done `missing_count` more things.
+#[derive(Debug)]
+pub(super) struct Owed {
+    pub(super) to: ConnectionId,
+    pub(super) receipt: Box<str>,
+    pub(super) missing_count: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pause {
+    pub(super) is_on: bool,
+    pub(super) ended_at: Instant,
+}
+
+impl Shard {
+    /// A shard without connections.
+    ///
+    /// # Panics
+    ///
+    /// When its number is not among the counters of the process.
+    #[must_use]
+    pub fn new(options: Arc<Options>, identity: Identity) -> Self {
+        let Identity { id, counters, seed, .. } = &identity;
+        let meter = Meter::default();
+        let frame = |opcode, payload: &[u8]| {
+            let mut bytes = Vec::new();
+            ws::push_frame(&mut bytes, opcode, payload);
+            Shared::new(bytes, &meter)
+        };
+        let mut random = Random::new(*seed);
+        Self {
+            counters: Arc::clone(&counters[usize::from(id.0)]),
+            node: format!("{:012x}-{}", random.next() >> 16, id.0),
+            connections: Slab::default(),
+            handshakes_count: 0,
+            active_count: 0,
+            table: Table::new(),
+            relay: Relay::new(*id, counters.len(), options.mailbox_max),
+            receipts: HashMap::default(),
+            tokens_count: 0,
+            messages_count: 0,
+            heart_beat: frame(ws::Opcode::Text, b"\n"),
+            ping: frame(ws::Opcode::Ping, b""),
+            meter,
+            dirty: VecDeque::new(),
+            actions: VecDeque::new(),
+            wheel: Wheel::new(TICK),
+            due: Vec::new(),
+            outputs: Vec::new(),
+            delivered: Vec::new(),
+            slow: Vec::new(),
+            log_limit: LogLimit::new(),
+            paused: Pause::default(),
+            is_draining: false,
+            random,
+            options,
+            identity,
+        }
+    }
+
+    /// Takes a connection that was accepted; `None` when too many are in their handshake, and the
+    /// socket is to be closed.
+    pub fn handle_opened(&mut self, now: Now, peer: SocketAddr) -> Option<ConnectionId> {
+        if self.options.handshakes_max <= self.handshakes_count {
+            self.counters.rejected.of(Rejected::HandshakesPending).add(1);
+            return None;
+        }
+        let now = now.instant;
+        let deadline = now.after(self.options.handshake_timeout);
+        let head = Head { bytes: Vec::new(), limits: self.options.http, deadline };
+        let key = self.connections.insert(Connection::new(peer, head, now));
+        self.handshakes_count += 1;
+        let id = ConnectionId(key);
+        self.rearm(id);
+        Some(id)
+    }
+
+    /// The socket is closed, by whomever: forgets the connection.
+    pub fn handle_closed(&mut self, now: Now, id: ConnectionId) {
+        self.close_lost(now, id);
+        let Some(connection) = self.connections.remove(id.0) else {
+            return;
+        };
+        match connection.phase {
+            Phase::Head(_) => {
+                self.handshakes_count -= 1;
+                self.counters.handshakes.of(Handshake::Abandoned).add(1);
+            }
+            Phase::Closing(closing) if closing.was_active => self.leave_active(),
+            Phase::Closing(_) | Phase::Stomp(_) | Phase::Echo(_) | Phase::Taken => {}
+        }
+        self.settle(now);
+    }
+
+    /// Takes what another shard sent; a request only while [`Shard::has_reply_room`].
+    pub fn handle_mail(&mut self, now: Now, from: ShardId, mail: Mail) {
+        self.relay.handle_mail(from, mail);
+        self.settle(now);
+    }
+
+    /// The next request for another shard.
+    pub fn poll_request(&mut self, to: ShardId) -> Option<Request> {
+        let request = self.relay.poll_request(to)?;
+        self.counters.relay_mail.add(1);
+        Some(request)
+    }
+
+    /// The next reply to another shard.
+    pub fn poll_reply(&mut self, to: ShardId) -> Option<Reply> {
+        let reply = self.relay.poll_reply(to)?;
+        self.counters.relay_mail.add(1);
+        Some(reply)
+    }
+
+    /// Whether mail for other shards waits.
+    #[must_use]
+    pub fn has_mail(&self) -> bool {
+        self.relay.has_mail()
+    }
+
+    /// Whether requests of other shards may be handed in.
+    #[must_use]
+    pub fn has_reply_room(&self) -> bool {
+        self.relay.has_reply_room()
+    }
+
+    /// Whether connections may be read. Notes when that changes, because a peer is not blamed for
+    /// a silence that is ours.
+    pub fn has_credit(&mut self, now: Instant) -> bool {
+        let has_credit = self.relay.has_credit();
+        if has_credit == self.paused.is_on {
+            self.paused.is_on = !has_credit;
+            if has_credit {
+                self.paused.ended_at = now;
+            } else {
+                self.counters.relay_paused.add(1);
+            }
+        }
+        has_credit
+    }
+
+    /// Does all that the relay has for this shard, then holds the limits.
+    pub(super) fn settle(&mut self, now: Now) {
+        use crate::broker::relay::Event;
+        while let Some(event) = self.relay.poll_event() {
+            match event {
+                Event::Deliver(publication) => self.deliver(now, &publication),
+                Event::Settled(token) => self.settle_token(now, token),
+            }
+        }
+        self.close_slow(now);
+        self.hold_total(now);
+        self.counters.outbox_bytes.set(self.meter.bytes() as u64);
+        self.counters.subscriptions_active.set(self.table.subscriptions_count() as u64);
+    }
+
+    pub(super) fn enter_active(&mut self) {
+        self.active_count += 1;
+        self.counters.connections_active.set(self.active_count as u64);
+    }
+
+    pub(super) fn leave_active(&mut self) {
+        assert!(0 < self.active_count);
+        self.active_count -= 1;
+        self.counters.connections_active.set(self.active_count as u64);
+    }
+
+    /// Open WebSockets of the whole process, as far as the others have told.
+    pub(super) fn active_everywhere(&self) -> usize {
+        let all = self.identity.counters.iter().map(|it| it.connections_active.get()).sum::<u64>();
+        usize::try_from(all).unwrap_or(usize::MAX)
+    }
+
+    /// Counts a connection that was turned away before the shard knew of it.
+    pub fn count_rejected(&self, why: Rejected) {
+        self.counters.rejected.of(why).add(1);
+    }
+
+    /// Connections of any kind, for the owner's end.
+    #[must_use]
+    pub fn connections_count(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Checks what [`Shard`] promises of itself; for simulations, linear in everything.
+    ///
+    /// # Panics
+    ///
+    /// When a promise is broken.
+    pub fn check_invariants(&self) {
+        self.table.check_invariants();
+        let (mut handshakes, mut active) = (0, 0);
+        for (key, connection) in self.connections.iter() {
+            let limit = self.options.outbox_bytes_max + 64 * 1024;
+            assert!(connection.outbox.queued_bytes() <= limit, "{key:?} is over its limit");
+            assert!(connection.in_flight_bytes <= connection.outbox.queued_bytes());
+            assert!(connection.is_dirty == self.dirty.contains(&key));
+            match &connection.phase {
+                Phase::Head(_) => handshakes += 1,
+                Phase::Stomp(_) | Phase::Echo(_) => active += 1,
+                Phase::Closing(closing) => active += usize::from(closing.was_active),
+                Phase::Taken => panic!("{key:?} was not put back"),
+            }
+        }
+        assert!(handshakes == self.handshakes_count);
+        assert!(active == self.active_count);
+        let targets = self.table.destinations_count() + self.table.patterns_count();
+        assert!(targets == self.relay.interests_count());
+    }
+}

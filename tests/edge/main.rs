@@ -1,0 +1,16 @@
+//! The edge from outside: the real binary over loopback, on each driver, met as strangers and clients meet it.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a peer of the server has clocks and threads of its own"
+)]
+
+mod support;
+
+mod destinations;
+mod framing;
+mod http;
+mod lifecycle;
+mod limits;
+mod session;
+mod subscriptions;
+mod websocket;
