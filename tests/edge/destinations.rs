@@ -83,7 +83,8 @@ fn a_user_may_have_a_slash_in_the_name(driver: Driver) {
     let mut joe = Client::session(&server, "https://joe.openid.example.org/");
     joe.subscribe("p", "/user/queue/private");
     let mut sender = Client::session(&server, "sender");
-    // The colon is escaped because it stands in a header of 1.2, the slashes because it is one segment.
+    // The colon is escaped because it stands in a header of 1.2, the slashes because it is one
+    // segment.
     sender.publish(r"/app/private.https\c%2F%2Fjoe.openid.example.org%2F", "found you");
     joe.expect("p", "found you");
 }
@@ -145,9 +146,11 @@ fn headers_pass_but_ours_are_ours(driver: Driver) {
     let server = Server::start(driver);
     let mut client = Client::session(&server, "joe");
     client.subscribe("a", "/topic/t");
-    client.send(
-        r#"SEND|destination:/topic/t|foo:a\cb|receipt:9|subscription:forged|user-id:boss|simpOrigDestination:/topic/forged|content-length:7|content-type:application/json;charset=UTF-8||{"a":1}^@"#,
-    );
+    let forged = "subscription:forged|user-id:boss|simpOrigDestination:/topic/forged";
+    let type_ = "content-type:application/json;charset=UTF-8|content-length:7";
+    client.send(&format!(
+        r#"SEND|destination:/topic/t|foo:a\cb|receipt:9|{forged}|{type_}||{{"a":1}}^@"#
+    ));
     let message = client.message();
     assert_eq!(message.header("foo"), r"a\cb");
     assert_eq!(message.header("content-type"), "application/json;charset=UTF-8");

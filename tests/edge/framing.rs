@@ -1,4 +1,4 @@
-//! STOMP frames over the wire: what the decoder takes, keeps for later and throws out; what the encoder gives.
+//! STOMP frames over the wire: what is decoded, kept for later, thrown out, and sent.
 
 use tungstenite::Message;
 

@@ -23,7 +23,8 @@ fn run(arguments: &[&str]) -> Output {
     program().args(arguments).output().expect("the server's binary was built before the tests")
 }
 
-/// Asserts that starting with `arguments` is refused with exit 2 and a line that holds each of `words`.
+/// Asserts that starting with `arguments` is refused with exit 2 and a line that holds each of
+/// `words`.
 #[track_caller]
 fn check_refused(arguments: &[&str], words: &[&str]) {
     let output = run(arguments);

@@ -1,4 +1,4 @@
-//! Limits and faults: peers that are slow, silent, gone or too many, and what the others notice of them.
+//! Limits and faults: peers that are slow, silent, gone or too many, and who notices.
 
 use std::io::ErrorKind;
 use std::io::Read;

@@ -1,4 +1,4 @@
-//! The edge from outside: the real binary over loopback, on each driver, met as strangers and clients meet it.
+//! The edge from outside: the real binary over loopback, with each driver.
 #![expect(
     clippy::disallowed_methods,
     reason = "a peer of the server has clocks and threads of its own"

@@ -1,4 +1,4 @@
-//! Subscriptions: ids, several at once, patterns, the order of adding and removing, and many of them.
+//! Subscriptions: ids, several at once, patterns, adding and removing, and many of them.
 
 use crate::support::Client;
 use crate::support::Driver;
@@ -173,7 +173,8 @@ fn an_exact_and_a_pattern_subscription_live_apart(driver: Driver) {
 fn the_order_of_subscribing_and_publishing_does_not_matter(driver: Driver) {
     let server = Server::start(driver);
     let mut client = Client::session(&server, "joe");
-    // Published before anybody listened, so that whatever remembers destinations remembers this one.
+    // Published before anybody listened, so that whatever remembers destinations remembers this
+    // one.
     client.publish("/topic/cached", "to nobody");
     client.subscribe("p", "/topic/c*");
     client.publish("/topic/cached", "1");

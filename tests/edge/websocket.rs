@@ -1,4 +1,4 @@
-//! RFC 6455 on the STOMP endpoint: what breaks it is closed with the right code, what is odd but legal is not.
+//! RFC 6455 on the STOMP endpoint: what breaks it, and what is odd but legal.
 
 use std::io::Read;
 use std::io::Write;
@@ -46,7 +46,8 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Reads one short frame of the server: its first byte and its payload; `None` at the end of the stream.
+/// Reads one short frame of the server: its first byte and its payload; `None` at the end of the
+/// stream.
 pub(crate) fn read_frame(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
     let mut head = [0; 2];
     stream.read_exact(&mut head).ok()?;

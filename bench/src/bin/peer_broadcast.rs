@@ -37,7 +37,10 @@ const QUEUE_COUNT_MAX: usize = 1024;
 
 /// A minimal WebSocket broadcast server on tokio-tungstenite, to compare others with.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(
+    name = "peer-broadcast",
+    version = concat!(env!("CARGO_PKG_VERSION"), " (tokio-tungstenite 0.30)")
+)]
 struct Arguments {
     /// Address to listen on; port 0 takes a free one, which is printed.
     #[arg(long, default_value = "127.0.0.1:0")]

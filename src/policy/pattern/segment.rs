@@ -1,7 +1,8 @@
 //! One segment of a pattern, and the one way of matching that segments and characters share.
 
-use regex::Regex;
-use regex::RegexBuilder;
+use regex_automata::nfa::thompson;
+use regex_automata::nfa::thompson::WhichCaptures;
+use regex_automata::nfa::thompson::pikevm::PikeVM;
 
 use crate::policy::pattern::PATTERN_BYTES_MAX;
 use crate::policy::pattern::PatternError;
@@ -75,7 +76,7 @@ pub struct Wild {
     prefix_bytes: u16,
     suffix_bytes: u16,
     tokens: Box<[Token]>,
-    regex: Option<Regex>,
+    regex: Option<PikeVM>,
 }
 
 /// A step of a segment without regex. In a run of wildcards the single characters come first.
@@ -151,7 +152,10 @@ impl Wild {
 
     fn matches(&self, part: &str) -> bool {
         match &self.regex {
-            Some(regex) => part.len() <= REGEX_PART_BYTES_MAX && regex.is_match(part),
+            Some(regex) => {
+                part.len() <= REGEX_PART_BYTES_MAX
+                    && regex.is_match(&mut regex.create_cache(), part.as_bytes())
+            }
             None => self.matches_tokens(part.chars().map(Token::Char)),
         }
     }
@@ -267,15 +271,18 @@ fn push_literal(regex_text: &mut String, literal: char) {
     regex_text.push(literal);
 }
 
-fn compile(text: &str) -> Result<Regex, PatternError> {
-    RegexBuilder::new(text)
-        .size_limit(REGEX_COMPILED_BYTES_MAX)
-        .dfa_size_limit(REGEX_COMPILED_BYTES_MAX)
-        .build()
-        .map_err(|error| {
-            let is_too_big = matches!(error, regex::Error::CompiledTooBig(_));
-            if is_too_big { PatternError::RegexTooBig } else { PatternError::Regex }
-        })
+/// Compiles a regex to be simulated step by step.
+///
+/// Faster engines keep tables that a few bytes of a peer can blow up to hundreds of KiB; this one keeps
+/// the program alone, and its time is bounded by program times text.
+fn compile(text: &str) -> Result<PikeVM, PatternError> {
+    let limits = thompson::Config::new()
+        .nfa_size_limit(Some(REGEX_COMPILED_BYTES_MAX))
+        .which_captures(WhichCaptures::None);
+    PikeVM::builder().thompson(limits).build(text).map_err(|error| match error.size_limit() {
+        Some(_) => PatternError::RegexTooBig,
+        None => PatternError::Regex,
+    })
 }
 
 fn small(bytes: usize) -> u16 {

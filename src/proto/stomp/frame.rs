@@ -62,10 +62,8 @@ impl<'e> Headers<'e> {
     pub fn iter(&self) -> impl Iterator<Item = (&'e str, &'e str)> + use<'e> {
         let mut rest = self.block;
         iter::from_fn(move || {
-            let (name, after) = rest.split_once('\0')?;
-            let (value, after) = after.split_once('\0')?;
-            rest = after;
-            Some((name, value))
+            let name = split_field(&mut rest)?;
+            Some((name, split_field(&mut rest)?))
         })
     }
 
@@ -88,6 +86,14 @@ impl fmt::Debug for Headers<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_list().entries(self.iter()).finish()
     }
+}
+
+/// The name or value at the front of `rest`, which is moved past it.
+fn split_field<'e>(rest: &mut &'e str) -> Option<&'e str> {
+    let end = memchr(0, rest.as_bytes())?;
+    let field = rest.get(..end)?;
+    *rest = rest.get(end + 1..)?;
+    Some(field)
 }
 
 /// Puts NULs where the first colon and the end of each line are.

@@ -22,7 +22,7 @@ after(async () => {
 
 test('the sessions are spread over all cores', async () => {
   const active = await server.samples('websocket_connections_active');
-  const cores = Number(process.env.RINGWAY_CORES);
+  const cores = Number(process.env.EDGE_CORES);
   assert.equal(active.length, cores, 'one sample per core');
   assert.equal(active.reduce((sum, count) => sum + count, 0), SESSIONS_COUNT);
   assert.ok(active.every((count) => 0 < count), `${active} sessions per core`);
@@ -46,7 +46,8 @@ test('what one says in a room, all hear once', async () => {
 });
 
 test('1,000 messages of two senders keep their order, the same for all', async () => {
-  const queues = await Promise.all(sessions.map((session) => session.subscribe('/topic/room.order')));
+  const subscribed = sessions.map((session) => session.subscribe('/topic/room.order'));
+  const queues = await Promise.all(subscribed);
   for (let index = 0; index < 500; index++) {
     for (const sender of [0, 1]) {
       const body = `${sender} ${index}`;

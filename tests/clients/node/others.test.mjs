@@ -1,4 +1,4 @@
-// Two further libraries: @stomp/rx-stomp, and webstomp-client, which stands for the older generation.
+// Two further libraries: @stomp/rx-stomp, and webstomp-client of the older generation.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

@@ -1,4 +1,4 @@
-// Starts the real server for a file of tests, and waits for events with a deadline instead of sleeping.
+// Starts the real server for a file of tests; waits for events with a deadline, never sleeps.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -57,10 +57,10 @@ function setting(name) {
 
 /** Starts a server as the environment asks; ends with `stop()`, which asserts a clean exit. */
 export async function startServer(...settings) {
-  const driver = setting('RINGWAY_DRIVER');
+  const driver = setting('EDGE_DRIVER');
   const flags = ['--listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0', '--driver', driver];
-  flags.push('--cores', setting('RINGWAY_CORES'), ...settings.flatMap((it) => ['--set', it]));
-  const child = spawn(setting('RINGWAY_BIN'), flags, { stdio: ['ignore', 'pipe', 'pipe'] });
+  flags.push('--cores', setting('EDGE_CORES'), ...settings.flatMap((it) => ['--set', it]));
+  const child = spawn(setting('EDGE_BIN'), flags, { stdio: ['ignore', 'pipe', 'pipe'] });
   const said = [];
   const exited = once(child, 'exit');
 
@@ -89,7 +89,8 @@ export async function startServer(...settings) {
   const samples = async (name) => {
     const page = await (await fetch(new URL('/metrics', admin))).text();
     const lines = page.split('\n').filter((line) => /^[{ ]/.test(line.slice(name.length)));
-    return lines.filter((line) => line.startsWith(name)).map((line) => Number(line.split(' ').at(-1)));
+    const own = lines.filter((line) => line.startsWith(name));
+    return own.map((line) => Number(line.split(' ').at(-1)));
   };
   const stop = async () => {
     child.kill('SIGTERM');

@@ -1,8 +1,9 @@
-"""Runs the Autobahn cases, through kosoku, against the echo endpoint; prints the count and every case that failed.
+"""Runs the Autobahn cases, through kosoku, against the echo endpoint; names every case that failed.
 
-A case passes here when both its verdicts, for the messages and for the close, are OK, or INFORMATIONAL
-where RFC 6455 leaves the behaviour open. NON-STRICT, which kosoku itself lets pass, is a failure: it says
-that a SHOULD is not kept. 12.* and 13.* are about compression, which the server does not offer yet.
+A case passes here when both its verdicts, for the messages and for the close, are OK, or
+INFORMATIONAL where RFC 6455 leaves the behaviour open. NON-STRICT, which kosoku itself lets pass,
+is a failure: it says that a SHOULD is not kept. 12.* and 13.* are about compression, which the
+server does not offer yet.
 """
 
 import asyncio
@@ -37,7 +38,8 @@ def main():
         verdicts[verdict] += 1
         if not set(verdict) <= PASSING:
             failed_count += 1
-            print(f"case {case.case_id}: {verdict[0]}, close {verdict[1]}: {case.result}; {case.result_close}")
+            why = f"{case.result} {case.result_close}"
+            print(f"case {case.case_id}: {verdict[0]}, close {verdict[1]}: {why}")
     for (behavior, close), count in sorted(verdicts.items()):
         print(f"{count:4} × messages {behavior}, close {close}")
     if len(results) < CASES_COUNT:

@@ -16,15 +16,15 @@ class Server:
     """A running server: `url`, `admin`, and `port` say where it is. A context manager."""
 
     def __init__(self, *settings):
-        driver = _setting("RINGWAY_DRIVER")
+        driver = _setting("EDGE_DRIVER")
         flags = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
-        flags += ["--driver", driver, "--cores", _setting("RINGWAY_CORES")]
+        flags += ["--driver", driver, "--cores", _setting("EDGE_CORES")]
         for setting in settings:
             flags += ["--set", setting]
         self._lines = queue.SimpleQueue()
         self._said = []
         self._process = subprocess.Popen(
-            [_setting("RINGWAY_BIN"), *flags],
+            [_setting("EDGE_BIN"), *flags],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

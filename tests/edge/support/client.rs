@@ -69,7 +69,8 @@ impl Frame {
         std::str::from_utf8(&self.body).expect("this body is text")
     }
 
-    /// What every frame of the server owes: each header once and none empty, the length of the body.
+    /// What every frame of the server owes: each header once and none empty, the length of the
+    /// body.
     #[track_caller]
     fn assert_clean(&self) {
         for (index, (name, value)) in self.headers.iter().enumerate() {
@@ -95,8 +96,8 @@ impl fmt::Debug for Frame {
 
 /// A client on one connection.
 ///
-/// A MESSAGE and an answer to a command may overtake each other, so each kind waits in a queue of its own
-/// until it is asked for.
+/// A MESSAGE and an answer to a command may overtake each other, so each kind waits in a queue of
+/// its own until it is asked for.
 pub(crate) struct Client {
     socket: WebSocket<TcpStream>,
     messages: VecDeque<Frame>,

@@ -1,7 +1,7 @@
-//! What a test of the edge needs: the server as a process, raw HTTP, and a client that speaks frames.
+//! What a test of the edge needs: the server as a process, raw HTTP, and a client.
 //!
-//! Never knows how the server is built: it starts the binary, reads its two announcements and talks to
-//! its sockets. Read `server` first, then `client`; `http` is a page of its own.
+//! Never knows how the server is built: it starts the binary, reads its two announcements and talks
+//! to its sockets. Read `server` first, then `client`; `http` is a page of its own.
 //!
 //! Frames are written in a notation of one line: `|` stands for a line end, `^@` for NUL.
 
@@ -23,7 +23,8 @@ pub(crate) use server::Driver;
 pub(crate) use server::Server;
 pub(crate) use server::program;
 
-/// How long a test waits for what must come: far longer than a healthy server on a busy machine needs.
+/// How long a test waits for what must come: far longer than a healthy server on a busy machine
+/// needs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Makes two tests of every claim, one per driver; a machine that lacks a driver fails that half.

@@ -1,4 +1,4 @@
-//! The server as a process: started on free ports, asked for its driver, ended by SIGTERM with exit 0.
+//! The server as a process: started on free ports, ended by SIGTERM with exit 0.
 
 use std::io::BufRead;
 use std::io::BufReader;

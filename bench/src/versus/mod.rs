@@ -1,8 +1,6 @@
 //! Ringway and the peer in one run: rounds that take turns, ratios with their spread.
 
-use std::path::Path;
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -19,6 +17,11 @@ use crate::scenario::echo;
 use crate::scenario::fanout;
 use crate::scenario::idle;
 use crate::swarm::Dialect;
+
+pub mod subject;
+
+use subject::PEER;
+use subject::Subject;
 
 /// A driver of Ringway, or both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
@@ -114,24 +117,13 @@ pub struct Parameters {
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// Version and command of each subject.
-    pub subjects: Vec<SubjectRecord>,
+    pub subjects: Vec<subject::Record>,
     /// Every measurement, in the order they were made.
     pub measurements: Vec<Measurement>,
     /// One row for each suite and subject.
     pub rows: Vec<Row>,
     /// Whether nothing was lost, doubled, reordered or damaged anywhere.
     pub is_clean: bool,
-}
-
-/// Who was measured.
-#[derive(Clone, Debug, Serialize)]
-pub struct SubjectRecord {
-    /// Its name in the rows.
-    pub name: String,
-    /// What it says of its version.
-    pub version: String,
-    /// How it was started.
-    pub command: String,
 }
 
 /// One scenario of one subject in one round.
@@ -175,18 +167,6 @@ pub struct Row {
     pub round_ratios: Option<Spread>,
 }
 
-/// Somebody who can be started and measured.
-struct Subject {
-    name: String,
-    program: PathBuf,
-    arguments: Vec<String>,
-    /// The driver that must run; the peer has none.
-    driver: Option<&'static str>,
-    dialect: Dialect,
-}
-
-const PEER: &str = "peer";
-
 /// Runs all rounds.
 ///
 /// # Errors
@@ -200,7 +180,7 @@ pub fn run(parameters: &Parameters) -> anyhow::Result<Report> {
         eprintln!("  server and generator share CPU {}: they disturb each other", cpus.server);
     }
     cpu::pin(cpus.generator)?;
-    let subjects = subjects(parameters)?;
+    let subjects = subject::subjects(parameters)?;
     let mut measurements = Vec::new();
     let mut is_clean = true;
     for round in 1..=parameters.rounds {
@@ -226,70 +206,6 @@ pub fn run(parameters: &Parameters) -> anyhow::Result<Report> {
     let rows = rows(&measurements);
     let subjects = subjects.iter().map(Subject::record).collect();
     Ok(Report { subjects, measurements, rows, is_clean })
-}
-
-fn subjects(parameters: &Parameters) -> anyhow::Result<Vec<Subject>> {
-    let mut subjects = Vec::new();
-    let drivers: &[&str] = match parameters.driver {
-        Driver::IoUring => &["io_uring"],
-        Driver::Epoll => &["epoll"],
-        Driver::Both => &["io_uring", "epoll"],
-    };
-    if let Some(server) = &parameters.server {
-        for driver in drivers {
-            let fixed =
-                "--listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --cores 1 --echo --log-level warn";
-            let mut arguments: Vec<String> = fixed.split(' ').map(str::to_owned).collect();
-            arguments.extend(["--driver".to_owned(), (*driver).to_owned()]);
-            arguments.extend(parameters.server_argument.iter().cloned());
-            subjects.push(Subject {
-                name: format!("ringway {driver}"),
-                program: absolute(server)?,
-                arguments,
-                driver: Some(driver),
-                dialect: Dialect::Stomp,
-            });
-        }
-    }
-    let peer = match &parameters.peer {
-        Some(peer) => peer.clone(),
-        None => std::env::current_exe()?.with_file_name("peer-broadcast"),
-    };
-    subjects.push(Subject {
-        name: PEER.to_owned(),
-        program: absolute(&peer)?,
-        arguments: vec![
-            "--listen".to_owned(),
-            "127.0.0.1:0".to_owned(),
-            "--buffer-bytes".to_owned(),
-            parameters.peer_buffer_bytes.to_string(),
-        ],
-        driver: None,
-        dialect: Dialect::Plain,
-    });
-    Ok(subjects)
-}
-
-fn absolute(program: &Path) -> anyhow::Result<PathBuf> {
-    program.canonicalize().with_context(|| format!("{} is not there: build it", program.display()))
-}
-
-impl Subject {
-    fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
-        command.args(&self.arguments);
-        command
-    }
-
-    fn record(&self) -> SubjectRecord {
-        let version = Command::new(&self.program).arg("--version").output();
-        let version = version.map_or_else(
-            |error| error.to_string(),
-            |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-        );
-        let command = format!("{} {}", self.program.display(), self.arguments.join(" "));
-        SubjectRecord { name: self.name.clone(), version, command }
-    }
 }
 
 /// Starts the subject, runs one scenario against it and ends it; also says whether all was clean.
