@@ -118,13 +118,12 @@ pub struct Origin<'a> {
     pub received_at: Instant,
 }
 
-/// Whether a sender's own header is handed on. Values that are empty or hold white space make whole
-/// frames unreadable for clients in the field, so they are left out (`docs/protocol.md`).
+/// Whether a sender's own header is handed on. Values that are empty or show white space make whole
+/// frames unreadable for clients in the field, so they are left out (`docs/protocol.md`); line ends
+/// are escaped and show none.
 fn passes(name: &str, value: &str) -> bool {
-    !value.is_empty()
-        && !value.contains(char::is_whitespace)
-        && !name.contains(char::is_whitespace)
-        && !OWN_HEADERS.contains(&name)
+    let shows_space = |text: &str| text.contains(|it: char| it.is_whitespace() && it != '\n' && it != '\r');
+    !value.is_empty() && !shows_space(value) && !shows_space(name) && !OWN_HEADERS.contains(&name)
 }
 
 fn without_space(value: &str) -> Option<Box<str>> {

@@ -6,13 +6,11 @@ use std::io;
 use std::io::IoSlice;
 use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
-use std::rc::Rc;
 
 use arrayvec::ArrayVec;
 use monoio::buf::IoBuf;
 use monoio::buf::IoVecBuf;
 use monoio::io::AsyncWriteRent;
-use monoio::io::OwnedWriteHalf;
 use monoio::net::TcpStream;
 use rustix::net::RecvFlags;
 use rustix::net::SendFlags;
@@ -26,14 +24,14 @@ use crate::stdx::bytes::Shared;
 /// The owner sees to it that one send at the most is under way (two would interleave once the
 /// socket buffer fills).
 pub struct Socket {
-    stream: Rc<UnsafeCell<TcpStream>>,
+    stream: UnsafeCell<TcpStream>,
 }
 
 impl Socket {
     /// Takes over an accepted stream.
     #[must_use]
     pub fn new(stream: TcpStream) -> Self {
-        Self { stream: Rc::new(UnsafeCell::new(stream)) }
+        Self { stream: UnsafeCell::new(stream) }
     }
 
     /// Waits until there is something to receive: bytes, the end, or an error.
@@ -87,11 +85,13 @@ impl Socket {
     ///
     /// When the connection is over.
     pub async fn send(&self, batch: Batch) -> io::Result<usize> {
-        let mut half = OwnedWriteHalf(Rc::clone(&self.stream));
+        // SAFETY: as in `stream`; monoio submits inside the call and its future keeps only the
+        // descriptor's clone, so this reference is not used after the call has returned.
+        let stream = unsafe { &mut *self.stream.get() };
         match batch {
-            Batch::One(bytes, offset) => half.write(Rest { bytes, offset }).await.0,
-            Batch::Copied(bytes) => half.write(bytes).await.0,
-            Batch::Gathered(runs, offset) => half.writev(Gather::new(runs, offset)).await.0,
+            Batch::One(bytes, offset) => stream.write(Rest { bytes, offset }).await.0,
+            Batch::Copied(bytes) => stream.write(bytes).await.0,
+            Batch::Gathered(runs, offset) => stream.writev(Gather::new(runs, offset)).await.0,
         }
     }
 
@@ -107,10 +107,10 @@ impl Socket {
     }
 
     fn stream(&self) -> &TcpStream {
-        // SAFETY: the pointer is to the stream that `self.stream` keeps alive. A stream holds one
-        // counted descriptor that no method changes: monoio's `write` and `writev` take `&mut`
-        // only to clone that descriptor into their operation, on this same thread, and no
-        // reference is kept across calls of ours.
+        // SAFETY: the pointer is to the stream inside `self`. A stream holds one counted descriptor
+        // that no method changes: `write` and `writev` take `&mut` only to clone that descriptor
+        // into their operation, on this same thread (the cell makes `Socket` neither `Sync` nor
+        // shared with another), so no reference is ever read after another was written through.
         unsafe { &*self.stream.get() }
     }
 

@@ -63,7 +63,8 @@ pub struct Setup {
 /// One running shard, shared by its tasks.
 struct Core {
     shard: RefCell<Shard>,
-    sockets: RefCell<Vec<Option<Rc<Socket>>>>,
+    /// By the index of the connection, with its whole id: an index lives on in a later connection.
+    sockets: RefCell<Vec<Option<(ConnectionId, Rc<Socket>)>>>,
     mailboxes: RefCell<Mailboxes>,
     buffer: RefCell<Box<[u8]>>,
     clock: Clock,
@@ -132,7 +133,7 @@ impl Core {
         if sockets.len() <= id.index() {
             sockets.resize_with(id.index() + 1, || None);
         }
-        sockets[id.index()] = Some(Rc::clone(&socket));
+        sockets[id.index()] = Some((id, Rc::clone(&socket)));
         drop(sockets);
         monoio::spawn(Rc::clone(self).read_all(id, socket));
     }
@@ -294,7 +295,9 @@ impl Core {
     }
 
     fn socket(&self, id: ConnectionId) -> Option<Rc<Socket>> {
-        self.sockets.borrow().get(id.index()).cloned().flatten()
+        let sockets = self.sockets.borrow();
+        let (owner, socket) = sockets.get(id.index())?.as_ref()?;
+        (*owner == id).then(|| Rc::clone(socket))
     }
 }
 

@@ -85,7 +85,7 @@ fn a_user_may_have_a_slash_in_the_name(driver: Driver) {
     let mut sender = Client::session(&server, "sender");
     // The colon is escaped because it stands in a header of 1.2, the slashes because it is one
     // segment.
-    sender.publish(r"/app/private.https\c%2F%2Fjoe.openid.example.org%2F", "found you");
+    sender.publish(r"/app/private.https\c%2F%2Fjoe%2Eopenid%2Eexample%2Eorg%2F", "found you");
     joe.expect("p", "found you");
 }
 
@@ -158,6 +158,7 @@ fn headers_pass_but_ours_are_ours(driver: Driver) {
     assert_eq!(message.text(), r#"{"a":1}"#);
     assert!(!message.has("receipt") && !message.has("transaction"), "{message:?}");
     assert_ne!(message.header("user-id"), "boss", "{message:?}");
+    assert_eq!(client.answer().header("receipt-id"), "9");
 
     // A destination is never shown as another, whatever the sender adds.
     client.subscribe("p", "/user/queue/private");
