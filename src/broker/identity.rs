@@ -51,7 +51,8 @@ pub fn canonical(written: &str) -> Option<String> {
 /// no colon (CONNECTED is never escaped, and some clients cut at either).
 #[must_use]
 pub fn is_plain_value(text: &str) -> bool {
-    !text.is_empty() && !text.contains(|it: char| it.is_whitespace() || it.is_control() || it == ':')
+    !text.is_empty()
+        && !text.contains(|it: char| it.is_whitespace() || it.is_control() || it == ':')
 }
 
 const fn upper(digit: char) -> char {

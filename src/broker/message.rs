@@ -122,7 +122,6 @@ fn push_number(out: &mut Vec<u8>, name: &[u8], number: u64) {
     let mut rest = number;
     loop {
         first -= 1;
-        #[expect(clippy::cast_possible_truncation, reason = "a remainder of ten fits a byte")]
         let digit = (rest % 10) as u8;
         digits[first] = b'0' + digit;
         rest /= 10;

@@ -71,8 +71,8 @@ impl Publication {
         let content_type = frame.headers.get("content-type").and_then(without_space);
         let is_octets =
             content_type.as_deref().is_some_and(|it| it.starts_with("application/octet-stream"));
-        let is_text = frame.body.is_empty()
-            || (!is_octets && simdutf8::basic::from_utf8(frame.body).is_ok());
+        let is_text =
+            frame.body.is_empty() || (!is_octets && simdutf8::basic::from_utf8(frame.body).is_ok());
         let headers = frame
             .headers
             .iter()
@@ -122,7 +122,8 @@ pub struct Origin<'a> {
 /// frames unreadable for clients in the field, so they are left out (`docs/protocol.md`); line ends
 /// are escaped and show none.
 fn passes(name: &str, value: &str) -> bool {
-    let shows_space = |text: &str| text.contains(|it: char| it.is_whitespace() && it != '\n' && it != '\r');
+    let shows_space =
+        |text: &str| text.contains(|it: char| it.is_whitespace() && it != '\n' && it != '\r');
     !value.is_empty() && !shows_space(value) && !shows_space(name) && !OWN_HEADERS.contains(&name)
 }
 

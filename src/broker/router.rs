@@ -105,7 +105,9 @@ impl Router {
         if destination.starts_with("/user/") {
             return Err(Refusal::new(
                 Code::Forbidden,
-                format!("clients may not send to {destination}; send through a route such as /app/private.<user>"),
+                format!(
+                    "clients may not send to {destination}; send through a route such as /app/private.<user>"
+                ),
             ));
         }
         Err(no_prefix(destination))
@@ -196,7 +198,9 @@ impl Route {
         let matcher = Regex::new(&expression).map_err(|error| wrong(&error.to_string()))?;
         let is_served = is_broker_destination(to) || to.starts_with("/user/");
         if !is_served {
-            return Err(wrong(&format!("to = \"{to}\" must start with /topic/, /queue/ or /user/")));
+            return Err(wrong(&format!(
+                "to = \"{to}\" must start with /topic/, /queue/ or /user/"
+            )));
         }
         let mut pieces = Vec::new();
         let mut rest = to.as_str();
@@ -289,7 +293,7 @@ fn no_prefix(destination: &str) -> Refusal {
 
 /// `/user/queue/x` of the session's own user: the channel is the user's.
 fn resolve_user_queue(destination: &str, rest: &str, user: &str) -> Result<Interest, Refusal> {
-    if !rest.strip_prefix("queue/").is_some_and(|it| !it.is_empty()) {
+    if rest.strip_prefix("queue/").is_none_or(str::is_empty) {
         return Err(Refusal::new(
             Code::Forbidden,
             format!("{destination} is another user's; subscribe to /user/queue/…"),
@@ -316,7 +320,7 @@ fn to_user(to: &str, rest: &str) -> Result<Delivery, Refusal> {
         )
     };
     let (user, queue) = rest.split_once('/').ok_or_else(wrong)?;
-    if !queue.strip_prefix("queue/").is_some_and(|it| !it.is_empty()) {
+    if queue.strip_prefix("queue/").is_none_or(str::is_empty) {
         return Err(wrong());
     }
     let user = identity::canonical(user).ok_or_else(wrong)?;
@@ -374,7 +378,10 @@ mod tests {
         check_send("/topicfoo", Err(Code::NoRoute));
         check_send("", Err(Code::NoRoute));
         check_send("/topic/a\tb", Err(Code::BadDestination));
-        check_send(&format!("/topic/{}", "x".repeat(57)), Ok(&format!("/topic/{}", "x".repeat(57))));
+        check_send(
+            &format!("/topic/{}", "x".repeat(57)),
+            Ok(&format!("/topic/{}", "x".repeat(57))),
+        );
         check_send(&format!("/topic/{}", "x".repeat(58)), Err(Code::BadDestination));
     }
 

@@ -294,9 +294,9 @@ impl Session {
         out: &mut Vec<Output>,
     ) {
         let names = ["receipt", "id", "transaction"];
-        let long = names.iter().find(|name| {
-            frame.headers.get(name).is_some_and(|value| NAME_BYTES_MAX < value.len())
-        });
+        let long = names
+            .iter()
+            .find(|name| frame.headers.get(name).is_some_and(|value| NAME_BYTES_MAX < value.len()));
         if let Some(name) = long {
             let text = format!("the {name} header is longer than {NAME_BYTES_MAX} bytes");
             return self.break_off(frame, &text, out);
@@ -362,7 +362,9 @@ impl Session {
         let options = context.options;
         let grant = |wish_ms: u64| match wish_ms {
             0 => Duration::ZERO,
-            _ => Duration::from_millis(wish_ms).clamp(options.heart_beat_min, options.heart_beat_max),
+            _ => {
+                Duration::from_millis(wish_ms).clamp(options.heart_beat_min, options.heart_beat_max)
+            }
         };
         // What the client can send is what we receive, and the other way round.
         let granted = HeartBeats { send: grant(wish.receive_ms), receive: grant(wish.send_ms) };

@@ -24,9 +24,8 @@ impl Clock {
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "io reads the clock")]
     pub fn now(&self) -> Now {
-        let since_epoch = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or(Duration::ZERO);
+        let since_epoch =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Now {
             instant: self.instant(),
             unix_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),

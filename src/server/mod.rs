@@ -156,7 +156,10 @@ impl ShardThread {
         if let Some(core) = self.pin
             && !core_affinity::set_for_current(core)
         {
-            tracing::warn!(core = core.id, "cannot pin to this core; server.pin = \"off\" is quiet");
+            tracing::warn!(
+                core = core.id,
+                "cannot pin to this core; server.pin = \"off\" is quiet"
+            );
         }
         let told = |error: std::io::Error| format!("its runtime failed: {error}");
         match self.setup.driver {

@@ -26,8 +26,8 @@ pub(super) fn shard_options(
         .iter()
         .map(|it| RouteOptions { pattern: it.pattern.clone(), to: it.to.clone() })
         .collect();
-    let router = Router::new(&routes, limits.destination_bytes)
-        .map_err(|error| StartError(error.0))?;
+    let router =
+        Router::new(&routes, limits.destination_bytes).map_err(|error| StartError(error.0))?;
     let origins = OriginPatterns::parse(settings.auth.origins.iter().map(String::as_str))
         .map_err(|error| StartError(format!("auth.origins: {error}")))?;
     let message_bytes_max = limits.message_bytes as u64;

@@ -82,8 +82,7 @@ impl Shard {
         let slot = Slot(id.0.index);
         let (inserted, target) = match &interest {
             Interest::Exact { channel, shown } => {
-                let format =
-                    Format { id: shown_id.as_deref(), version, shown: shown.as_deref() };
+                let format = Format { id: shown_id.as_deref(), version, shown: shown.as_deref() };
                 let inserted = self.table.insert_exact(channel, slot, format);
                 (inserted, Target::Channel(channel.as_str().into()))
             }
@@ -163,7 +162,7 @@ impl Shard {
         };
         let mut stomp = match mem::replace(&mut connection.phase, Phase::Taken) {
             Phase::Stomp(stomp) => stomp,
-            other => {
+            other @ (Phase::Head(_) | Phase::Echo(_) | Phase::Closing(_) | Phase::Taken) => {
                 connection.phase = other;
                 return;
             }

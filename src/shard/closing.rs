@@ -35,7 +35,7 @@ impl Shard {
                 awaits_peer.then(|| Box::new(stomp.ws))
             }
             Phase::Echo(decoder) => awaits_peer.then_some(decoder),
-            other => {
+            other @ (Phase::Head(_) | Phase::Closing(_) | Phase::Taken) => {
                 connection.phase = other;
                 return;
             }
@@ -87,7 +87,7 @@ impl Shard {
                 connection.phase = Phase::Closing(closing);
                 return;
             }
-            other => {
+            other @ (Phase::Head(_) | Phase::Taken) => {
                 connection.phase = other;
                 self.actions.push_back((id, Action::Abort));
                 return;
@@ -165,10 +165,8 @@ impl Shard {
     }
 
     fn count_close(&mut self, now: Now, id: ConnectionId, reason: CloseReason) {
-        let code = match reason {
-            CloseReason::PeerClosed(None) => CloseCode::None,
-            _ => CloseCode::of(reason.code()),
-        };
+        let is_without_code = reason == CloseReason::PeerClosed(None);
+        let code = if is_without_code { CloseCode::None } else { CloseCode::of(reason.code()) };
         self.counters.closed.of(code).add(1);
         if let Some(error) = error_of(reason) {
             self.counters.connection_errors.of(error).add(1);

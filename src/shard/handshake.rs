@@ -1,5 +1,6 @@
 //! The HTTP part of a connection: its head, then an upgrade or one answer.
 
+use crate::broker::session::Session;
 use crate::metrics::Handshake;
 use crate::metrics::Rejected;
 use crate::metrics::health::Phase as LifePhase;
@@ -8,7 +9,6 @@ use crate::proto::http;
 use crate::proto::http::Request;
 use crate::proto::stomp;
 use crate::proto::ws;
-use crate::broker::session::Session;
 use crate::shard::connection::Closing;
 use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Head;
@@ -99,7 +99,8 @@ impl Shard {
             self.counters.handshakes.of(result).add(1);
         }
         let mut bytes = Vec::with_capacity(256 + answer.body.len());
-        let mut headers = vec![("Content-Type", answer.content_type), ("Cache-Control", "no-store")];
+        let mut headers =
+            vec![("Content-Type", answer.content_type), ("Cache-Control", "no-store")];
         headers.extend(answer.header);
         http::encode_response(&mut bytes, answer.status, &headers, answer.body.as_bytes());
         self.push_raw(now, id, Shared::new(bytes, &self.meter.clone()));
@@ -139,8 +140,7 @@ impl Shard {
             return Err(Answer::refusal(403, None, text, Handshake::Forbidden));
         }
         self.check_room()?;
-        let subprotocol =
-            if is_echo { None } else { upgrade.select_subprotocol(SUBPROTOCOLS) };
+        let subprotocol = if is_echo { None } else { upgrade.select_subprotocol(SUBPROTOCOLS) };
         let mut bytes = Vec::with_capacity(192);
         http::encode_switching_protocols(&mut bytes, &upgrade.accept, subprotocol);
         self.push_raw(now, id, Shared::new(bytes, &self.meter.clone()));

@@ -110,8 +110,8 @@ impl Shard {
                 };
                 let outputs = &mut self.outputs;
                 let counters = &self.counters;
-                let step = panic::catch_unwind(AssertUnwindSafe(|| {
-                    match decoder.decode(&mut payload) {
+                let step =
+                    panic::catch_unwind(AssertUnwindSafe(|| match decoder.decode(&mut payload) {
                         Ok(None) => Step::Done,
                         Ok(Some(stomp::Event::HeartBeat)) => Step::Again,
                         Ok(Some(stomp::Event::Frame(frame))) => {
@@ -123,8 +123,7 @@ impl Shard {
                             session.handle_broken(error, outputs);
                             Step::Done
                         }
-                    }
-                }));
+                    }));
                 let Ok(step) = step else {
                     self.outputs.clear();
                     return Err(CloseReason::Internal);
@@ -173,7 +172,12 @@ impl Shard {
     }
 
     /// Looks for the peer's close frame, and lets everything else go.
-    fn ingest_closing(&mut self, id: ConnectionId, mut closing: Closing, bytes: &mut [u8]) -> Phase {
+    fn ingest_closing(
+        &mut self,
+        id: ConnectionId,
+        mut closing: Closing,
+        bytes: &mut [u8],
+    ) -> Phase {
         let mut input = bytes;
         while let Some(messages) = &mut closing.ws {
             match messages.decode(&mut input) {
@@ -196,5 +200,7 @@ fn guarded_decode<'e, 'i: 'e>(
 ) -> Result<Option<ws::Event<'e>>, CloseReason> {
     let mut both = Some((decoder, input));
     let decode = || both.take().map_or(Ok(None), |(decoder, input)| decoder.decode(input));
-    panic::catch_unwind(AssertUnwindSafe(decode)).map_err(|_| CloseReason::Internal)?.map_err(CloseReason::Frame)
+    panic::catch_unwind(AssertUnwindSafe(decode))
+        .map_err(|_| CloseReason::Internal)?
+        .map_err(CloseReason::Frame)
 }

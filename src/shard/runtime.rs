@@ -64,7 +64,7 @@ pub struct Setup {
 struct Core {
     shard: RefCell<Shard>,
     /// By the index of the connection, with its whole id: an index lives on in a later connection.
-    sockets: RefCell<Vec<Option<(ConnectionId, Rc<Socket>)>>>,
+    sockets: RefCell<Vec<Option<Owned>>>,
     mailboxes: RefCell<Mailboxes>,
     buffer: RefCell<Box<[u8]>>,
     clock: Clock,
@@ -73,6 +73,9 @@ struct Core {
     /// Readers that wait for credit.
     starved: RefCell<Vec<Waker>>,
 }
+
+/// A socket and whose it is.
+type Owned = (ConnectionId, Rc<Socket>);
 
 /// Runs a shard until it has drained.
 ///
@@ -113,9 +116,7 @@ impl Core {
             match listener.accept().await {
                 Ok((stream, peer)) => self.open(stream, peer),
                 Err(error) => {
-                    let shard = self.shard.borrow();
-                    shard.count_rejected(Rejected::Descriptors);
-                    drop(shard);
+                    self.shard.borrow().count_rejected(Rejected::Descriptors);
                     tracing::warn!("accept failed, trying again soon: {error}");
                     monoio::time::sleep(ACCEPT_PAUSE).await;
                 }

@@ -36,7 +36,7 @@ mod tests {
         let first: Vec<u64> = (0..100).map(|_| one.next()).collect();
         let second: Vec<u64> = (0..100).map(|_| two.next()).collect();
         assert_eq!(first, second);
-        assert_ne!(first.first(), Random::new(8).next().into());
+        assert_ne!(first.first().copied(), Some(Random::new(8).next()));
         assert!((0..1000).all(|_| one.below(3) < 3));
         assert_eq!(one.below(0), 0);
     }

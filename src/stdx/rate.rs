@@ -45,7 +45,7 @@ mod tests {
     fn a_bucket_gives_its_size_and_then_one_per_interval() {
         let second = Duration::from_secs(1);
         let mut bucket = Bucket::new(2, Instant::default());
-        let at = |ms| Instant::from_nanos(ms * 1_000_000);
+        let at = |ms: u64| Instant::from_nanos(ms * 1_000_000);
         assert!(bucket.take(at(0), second) && bucket.take(at(0), second));
         assert!(!bucket.take(at(999), second));
         assert!(bucket.take(at(1000), second));

@@ -23,7 +23,7 @@ on_each_driver!(
     a_header_block_over_8_kib_is_answered_431,
     a_header_block_just_under_8_kib_is_accepted,
     another_origin_is_refused_and_the_same_one_is_not,
-    forwarded_headers_are_believed_from_trusted_proxies_only,
+    forwarded_headers_are_not_believed,
     allowed_origins_may_be_patterns,
     the_first_known_sub_protocol_in_the_clients_order_is_chosen,
     a_head_may_come_in_single_bytes_and_frames_right_behind_it,
@@ -151,10 +151,10 @@ fn of_bytes(bytes: usize) -> String {
 
 fn a_header_block_over_8_kib_is_answered_431(driver: Driver) {
     let server = Server::start(driver);
-    check(&server, &of_bytes(8 * 1024 + 1), 431, "8");
+    check(&server, &of_bytes(8 * 1024 + 1), 431, "too large");
     // Without an end in sight it is not awaited either.
     let endless = format!("GET /ws HTTP/1.1\r\nX-Padding: {}", "x".repeat(9 * 1024));
-    check(&server, &endless, 431, "8");
+    check(&server, &endless, 431, "too large");
     let many = upgrade_head(&"a:b\r\n".repeat(1_500));
     check(&server, &many, 431, "header");
 }
@@ -183,20 +183,16 @@ fn another_origin_is_refused_and_the_same_one_is_not(driver: Driver) {
     check_upgraded(&server, &with_port.replacen("Host: edge.test:8080", same, 1));
 }
 
-fn forwarded_headers_are_believed_from_trusted_proxies_only(driver: Driver) {
+fn forwarded_headers_are_not_believed(driver: Driver) {
     let request = upgrade_head(
         "X-Forwarded-Proto: https\r\nX-Forwarded-Host: chat.test\r\nOrigin: https://chat.test\r\n",
     );
     let server = Server::start(driver);
     check(&server, &request, 403, "origin");
-    let server = Server::start_with(driver, &["server.trusted_proxies=127.0.0.0/8"]);
-    check_upgraded(&server, &request);
-    let other = request.replace("Origin: https://chat.test", "Origin: https://edge.test");
-    check(&server, &other, 403, "origin");
 }
 
 fn allowed_origins_may_be_patterns(driver: Driver) {
-    let allowed = "auth.origins=https://chat.test,https://*.example.test:[8080,8081]";
+    let allowed = "auth.origins=https://chat.test,https://*.example.test:808*";
     let server = Server::start_with(driver, &[allowed]);
     for origin in ["https://chat.test", "https://a.b.example.test:8081"] {
         check_upgraded(&server, &upgrade_head(&format!("Origin: {origin}\r\n")));
@@ -252,7 +248,7 @@ fn an_answered_refusal_ends_its_connection_only(driver: Driver) {
     bystander.subscribe("s", "/topic/calm");
     for _ in 0..50 {
         check(&server, &changed("Connection: Upgrade", "Connection: close"), 400, "upgrade");
-        check(&server, &of_bytes(20_000), 431, "8");
+        check(&server, &of_bytes(20_000), 431, "too large");
     }
     bystander.publish("/topic/calm", "still here");
     bystander.expect("s", "still here");

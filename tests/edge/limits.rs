@@ -197,7 +197,7 @@ fn running_out_of_descriptors_hurts_newcomers_only(driver: Driver) {
     let mut shell = Command::new("sh");
     let limited = format!("ulimit -n {DESCRIPTORS}; exec \"$0\" \"$@\"");
     shell.args(["-c", &limited]).arg(program().get_program());
-    let server = Server::start_as(shell, driver, &["limits.connections=1000"]);
+    let server = Server::start_as(shell, driver, &["limits.connections=90"]);
     let mut first = Client::session(&server, "first");
     let mut last = Client::session(&server, "last");
     for client in [&mut first, &mut last] {

@@ -51,6 +51,7 @@ struct Subscriber {
 }
 
 /// Starts the server on a thread that ends with the process.
+#[expect(clippy::disallowed_methods, reason = "the server must run beside the client under test")]
 pub(crate) fn start(fault: Fault) -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
     listener.set_nonblocking(true).expect("a listener can be made non-blocking");

@@ -208,6 +208,9 @@ impl Run<'_> {
     fn wait(&mut self, timeout: Duration) -> anyhow::Result<()> {
         let Self { crowd, swarm, .. } = self;
         let timeout = timeout.min(self.sweep_at.saturating_duration_since(clock::now()));
+        // The kernel rounds up to milliseconds, which would make the next message late by up to
+        // one: the last of them passes without a pause.
+        let timeout = timeout.saturating_sub(Duration::from_millis(1));
         swarm.poll(timeout, &mut |outlet, index, incoming| {
             crowd.handle(outlet.now, index, incoming);
             Ok(())
