@@ -1,0 +1,222 @@
+//! The frames of an open session: SEND, SUBSCRIBE, transactions and the good-bye.
+
+use std::sync::Arc;
+
+use crate::broker::close::CloseReason;
+use crate::broker::identity;
+use crate::broker::publication::Origin;
+use crate::broker::publication::Publication;
+use crate::broker::refusal::Code;
+use crate::broker::refusal::Refusal;
+use crate::broker::router;
+use crate::broker::session::Context;
+use crate::broker::session::DISCONNECT_TIMEOUT;
+use crate::broker::session::Entry;
+use crate::broker::session::Fault;
+use crate::broker::session::Output;
+use crate::broker::session::Publications;
+use crate::broker::session::Session;
+use crate::broker::session::State;
+use crate::broker::session::Subscribe;
+use crate::broker::session::Transaction;
+use crate::broker::session::destination_of;
+use crate::broker::session::transaction_of;
+use crate::broker::session::unknown_transaction;
+use crate::proto::stomp;
+use crate::proto::stomp::Version;
+
+impl Session {
+    pub(super) fn send(
+        &mut self,
+        frame: &stomp::Frame<'_>,
+        context: &mut Context<'_>,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Fault> {
+        let destination = destination_of(frame, "SEND has no destination")?;
+        let receipt = self.receipt_of(frame, context)?;
+        let delivery = context.router.resolve_send(destination)?;
+        *context.messages_count += 1;
+        let origin = Origin {
+            node: context.node,
+            number: *context.messages_count,
+            user: (self.is_named && identity::is_plain_value(&self.user)).then_some(&*self.user),
+            unix_ms: context.now.unix_ms,
+            received_at: context.now.instant,
+        };
+        let publication =
+            Publication::from_send(frame, delivery.channel, delivery.destination, origin);
+        let publication = Arc::new(publication);
+        let Some(name) = frame.headers.get("transaction") else {
+            self.receipts_pending += usize::from(receipt.is_some());
+            let publications = Publications::One(publication);
+            out.push(Output::Publish { publications, receipt });
+            return Ok(());
+        };
+        let transaction = self.transactions.iter_mut().find(|it| &*it.name == name);
+        let transaction = transaction.ok_or_else(|| unknown_transaction(name))?;
+        let body_bytes = transaction.body_bytes + publication.body().len();
+        let options = context.options;
+        if options.transaction_messages_max <= transaction.publications.len()
+            || options.transaction_bytes_max < body_bytes
+        {
+            let text = format!(
+                "transaction {name} is full: {} messages or {} bytes at most",
+                options.transaction_messages_max, options.transaction_bytes_max
+            );
+            return Err(Refusal::new(Code::Limit, text).into());
+        }
+        transaction.body_bytes = body_bytes;
+        transaction.publications.push(publication);
+        // Taken into the transaction; what COMMIT promises comes with COMMIT's own receipt.
+        if let Some(receipt) = receipt {
+            self.push_receipt(&receipt, out);
+        }
+        Ok(())
+    }
+
+    pub(super) fn subscribe(
+        &mut self,
+        frame: &stomp::Frame<'_>,
+        context: &mut Context<'_>,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Fault> {
+        let destination = destination_of(frame, "SUBSCRIBE has no destination")?;
+        // STOMP 1.0 clients may leave the id out; the destination then serves as one.
+        let shown_id = frame.headers.get("id");
+        let id = match shown_id {
+            Some(id) => id,
+            None if self.version == Version::V1_0 => destination,
+            None => return Err(Fault::Broken("SUBSCRIBE has no id")),
+        };
+        let receipt = self.receipt_of(frame, context)?;
+        let interest = context.router.resolve_subscribe(destination, &self.user)?;
+        let is_new = !self.subscriptions.contains_key(id);
+        if is_new && context.options.subscriptions_max <= self.subscriptions.len() {
+            let text = format!(
+                "the session has {} subscriptions, limits.subscriptions_per_session allows no more",
+                self.subscriptions.len()
+            );
+            return Err(Refusal::new(Code::Limit, text).into());
+        }
+        let entry = self.subscriptions.entry(Box::from(id)).or_insert(Entry {
+            key: None,
+            hears_errors: false,
+            has_id: false,
+        });
+        entry.hears_errors = destination == router::ERRORS;
+        entry.has_id = shown_id.is_some();
+        self.receipts_pending += usize::from(receipt.is_some());
+        out.push(Output::Subscribe(Subscribe {
+            id: Box::from(id),
+            shown_id: shown_id.map(Box::from),
+            interest,
+            version: self.version,
+            receipt,
+        }));
+        Ok(())
+    }
+
+    pub(super) fn unsubscribe(
+        &mut self,
+        frame: &stomp::Frame<'_>,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Fault> {
+        // STOMP 1.0 allows the destination in place of an id.
+        let named = match frame.headers.get("id") {
+            None if self.version == Version::V1_0 => frame.headers.get("destination"),
+            id => id,
+        };
+        let id = named.ok_or(Fault::Broken("UNSUBSCRIBE has no id"))?;
+        if let Some(key) = self.subscriptions.remove(id).and_then(|entry| entry.key) {
+            out.push(Output::Unsubscribe(key));
+        }
+        self.receipt_now(frame, out);
+        Ok(())
+    }
+
+    pub(super) fn begin(
+        &mut self,
+        frame: &stomp::Frame<'_>,
+        context: &mut Context<'_>,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Fault> {
+        let name = transaction_of(frame)?;
+        if self.transactions.iter().any(|it| &*it.name == name) {
+            let text = format!("transaction {name} is open already");
+            return Err(Refusal::new(Code::Transaction, text).into());
+        }
+        if context.options.transactions_max <= self.transactions.len() {
+            let text = format!("{} transactions are open, end one first", self.transactions.len());
+            return Err(Refusal::new(Code::Limit, text).into());
+        }
+        let name = Box::from(name);
+        self.transactions.push(Transaction { name, publications: Vec::new(), body_bytes: 0 });
+        self.receipt_now(frame, out);
+        Ok(())
+    }
+
+    pub(super) fn commit(
+        &mut self,
+        frame: &stomp::Frame<'_>,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Fault> {
+        let transaction = self.take_transaction(frame)?;
+        if transaction.publications.is_empty() {
+            self.receipt_now(frame, out);
+            return Ok(());
+        }
+        let receipt = frame.headers.get("receipt").map(Box::from);
+        self.receipts_pending += usize::from(receipt.is_some());
+        let publications = Publications::Many(transaction.publications);
+        out.push(Output::Publish { publications, receipt });
+        Ok(())
+    }
+
+    pub(super) fn abort(
+        &mut self,
+        frame: &stomp::Frame<'_>,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Fault> {
+        self.take_transaction(frame)?;
+        self.receipt_now(frame, out);
+        Ok(())
+    }
+
+    pub(super) fn take_transaction(
+        &mut self,
+        frame: &stomp::Frame<'_>,
+    ) -> Result<Transaction, Fault> {
+        let name = transaction_of(frame)?;
+        let position = self.transactions.iter().position(|it| &*it.name == name);
+        let position = position.ok_or_else(|| unknown_transaction(name))?;
+        Ok(self.transactions.remove(position))
+    }
+
+    pub(super) fn disconnect(
+        &mut self,
+        frame: &stomp::Frame<'_>,
+        context: &mut Context<'_>,
+        out: &mut Vec<Output>,
+    ) {
+        let receipt = frame.headers.get("receipt").map(Box::from);
+        let deadline = context.now.instant.after(DISCONNECT_TIMEOUT);
+        self.transactions = Vec::new();
+        self.state = State::Ending { receipt, deadline };
+        self.end_if_settled(out);
+    }
+
+    pub(super) fn end_if_settled(&mut self, out: &mut Vec<Output>) {
+        if 0 < self.receipts_pending {
+            return;
+        }
+        let State::Ending { receipt, .. } = &mut self.state else {
+            return;
+        };
+        let receipt = receipt.take();
+        self.state = State::Ended;
+        if let Some(receipt) = receipt {
+            self.push_receipt(&receipt, out);
+        }
+        out.push(Output::Close(CloseReason::Disconnected));
+    }
+}

@@ -1,0 +1,356 @@
+//! One client's STOMP session: what each of its frames means, given who it is and what it may.
+//!
+//! This file has the session's state and its ends; `connect`, `frames` and `replies` have the rest.
+
+mod connect;
+mod frames;
+mod replies;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustc_hash::FxBuildHasher;
+
+use crate::broker::close::CloseReason;
+use crate::broker::publication::Publication;
+use crate::broker::refusal::Code;
+use crate::broker::refusal::Refusal;
+use crate::broker::router::Interest;
+use crate::broker::router::Router;
+use crate::broker::table::SubscriptionKey;
+use crate::proto::stomp;
+use crate::proto::stomp::Command;
+use crate::proto::stomp::Version;
+use crate::stdx::rate::Bucket;
+use crate::stdx::time::Instant;
+use crate::stdx::time::Now;
+
+/// Longest `receipt`, subscription id or transaction name in bytes.
+const NAME_BYTES_MAX: usize = 256;
+/// One refusal is forgiven after this time.
+const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a DISCONNECT waits for the receipts of earlier frames.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What all sessions of a shard have in common.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Shortest heart-beat interval that is granted.
+    pub heart_beat_min: Duration,
+    /// Longest heart-beat interval that is granted.
+    pub heart_beat_max: Duration,
+    /// Whether a refusal ends the connection, as STOMP 1.2 has it for ERROR.
+    pub refusal_closes: bool,
+    /// Most subscriptions of one session.
+    pub subscriptions_max: usize,
+    /// Most open transactions of one session.
+    pub transactions_max: usize,
+    /// Most SENDs in one transaction.
+    pub transaction_messages_max: usize,
+    /// Most body bytes in one transaction.
+    pub transaction_bytes_max: usize,
+    /// Most receipts that may be owed at once.
+    pub receipts_pending_max: usize,
+    /// Refusals that a session may collect at once; one is forgiven per second.
+    pub refusals_max: u32,
+    /// The `server` header of CONNECTED.
+    pub server: String,
+}
+
+/// What a session needs from its shard while it handles one frame.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// This turn's time.
+    pub now: Now,
+    /// The sessions' common settings.
+    pub options: &'a Options,
+    /// Where destinations lead.
+    pub router: &'a Router,
+    /// Prefix of the message ids of this shard.
+    pub node: &'a str,
+    /// Counts the messages of this shard.
+    pub messages_count: &'a mut u64,
+}
+
+/// What the shard has to do for a session, in this order.
+#[derive(Debug)]
+pub enum Output {
+    /// Put this STOMP frame in the outbox, as one text message.
+    Reply(Vec<u8>),
+    /// The session is open: its heart-beat intervals count from now.
+    Connected,
+    /// Enter the subscription, then tell [`Session::subscribed`]; the receipt waits for the relay.
+    Subscribe(Subscribe),
+    /// Take the subscription out of the table.
+    Unsubscribe(SubscriptionKey),
+    /// Publish these in order; the receipt waits until the relay has accepted all.
+    Publish {
+        /// What is said.
+        publications: Publications,
+        /// The client's name for the receipt.
+        receipt: Option<Box<str>>,
+    },
+    /// A frame was refused; counted by its code.
+    Refused(Refusal),
+    /// Start to close.
+    Close(CloseReason),
+}
+
+/// One publication, or those of a transaction.
+#[derive(Debug)]
+pub enum Publications {
+    /// Of a plain SEND.
+    One(Arc<Publication>),
+    /// Of a COMMIT.
+    Many(Vec<Arc<Publication>>),
+}
+
+/// A new subscription.
+#[derive(Debug)]
+pub struct Subscribe {
+    /// The session's name for it.
+    pub id: Box<str>,
+    /// What MESSAGE frames say in `subscription`; `None` for a STOMP 1.0 client without ids.
+    pub shown_id: Option<Box<str>>,
+    /// In what.
+    pub interest: Interest,
+    /// The version that its frames are encoded for.
+    pub version: Version,
+    /// The client's name for the receipt.
+    pub receipt: Option<Box<str>>,
+}
+
+/// Heart-beat intervals of one session; zero where a direction has none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeartBeats {
+    /// The server writes at least this often.
+    pub send: Duration,
+    /// The client promised to write this often.
+    pub receive: Duration,
+}
+
+/// One client's session.
+///
+/// ```text
+/// Fresh ─ CONNECT ─► Open ─ DISCONNECT ─► Ending ─ receipts settled, or 5 s ─► Ended
+///   └──── anything else: ERROR, 1002 ──────────────────────────────────────────►┘
+/// ```
+///
+/// Invariants: `receipts_pending` counts the receipts that were handed out in `Output` and not yet
+/// settled; `subscriptions` holds just what is in the shard's table for this session.
+#[derive(Debug)]
+pub struct Session {
+    state: State,
+    version: Version,
+    id: Box<str>,
+    /// Encoded for channels; the session id until the client names itself.
+    user: Box<str>,
+    is_named: bool,
+    subscriptions: HashMap<Box<str>, Entry, FxBuildHasher>,
+    transactions: Vec<Transaction>,
+    receipts_pending: usize,
+    notices_count: u32,
+    refusals: Option<Bucket>,
+    heart_beats: HeartBeats,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    Fresh,
+    Open,
+    Ending { receipt: Option<Box<str>>, deadline: Instant },
+    Ended,
+}
+
+#[derive(Debug)]
+struct Entry {
+    key: Option<SubscriptionKey>,
+    hears_errors: bool,
+    has_id: bool,
+}
+
+#[derive(Debug)]
+struct Transaction {
+    name: Box<str>,
+    publications: Vec<Arc<Publication>>,
+    body_bytes: usize,
+}
+
+impl Session {
+    /// A session that waits for CONNECT.
+    #[must_use]
+    pub fn new(id: String) -> Self {
+        let id = id.into_boxed_str();
+        Self {
+            state: State::Fresh,
+            version: Version::V1_2,
+            user: id.clone(),
+            id,
+            is_named: false,
+            subscriptions: HashMap::default(),
+            transactions: Vec::new(),
+            receipts_pending: 0,
+            notices_count: 0,
+            refusals: None,
+            heart_beats: HeartBeats::default(),
+        }
+    }
+
+    /// Whether CONNECT is still awaited.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.state == State::Fresh
+    }
+
+    /// The session's id, for logs.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The intervals that CONNECTED agreed on.
+    #[must_use]
+    pub fn heart_beats(&self) -> HeartBeats {
+        self.heart_beats
+    }
+
+    /// The version that CONNECTED agreed on.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// When the session wants [`Session::handle_timer`].
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Ending { deadline, .. } => Some(*deadline),
+            State::Fresh | State::Open | State::Ended => None,
+        }
+    }
+
+    /// Takes all subscriptions out, for a session that is gone.
+    pub fn take_subscriptions(&mut self) -> Vec<SubscriptionKey> {
+        let mut keys: Vec<_> = self.subscriptions.drain().filter_map(|(_, it)| it.key).collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    /// Handles one frame of the client.
+    pub fn handle_frame(
+        &mut self,
+        frame: &stomp::Frame<'_>,
+        context: &mut Context<'_>,
+        out: &mut Vec<Output>,
+    ) {
+        match (&self.state, frame.command) {
+            (State::Fresh, Command::Connect | Command::Stomp) => {
+                self.connect(frame, context, out);
+            }
+            (State::Fresh, _) => self.break_off(frame, "CONNECT must come first", out),
+            (State::Open, Command::Connect | Command::Stomp) => {
+                self.break_off(frame, "already connected", out);
+            }
+            (State::Open, _) => self.handle_open(frame, context, out),
+            (State::Ending { .. } | State::Ended, _) => {}
+        }
+    }
+
+    /// A receipt that was handed out in an [`Output`] has come true.
+    pub fn handle_settled(&mut self, receipt: &str, out: &mut Vec<Output>) {
+        assert!(0 < self.receipts_pending);
+        self.receipts_pending -= 1;
+        if self.state != State::Ended {
+            self.push_receipt(receipt, out);
+        }
+        self.end_if_settled(out);
+    }
+
+    /// Ends a DISCONNECT that has waited long enough.
+    pub fn handle_timer(&mut self, now: Instant, out: &mut Vec<Output>) {
+        if self.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.receipts_pending = 0;
+            self.end_if_settled(out);
+        }
+    }
+
+    /// Notes where the table keeps a subscription; returns the one that it replaced.
+    pub fn subscribed(&mut self, id: &str, key: SubscriptionKey) -> Option<SubscriptionKey> {
+        self.subscriptions.get_mut(id).and_then(|entry| entry.key.replace(key))
+    }
+
+    /// Answers bytes that are no STOMP frame: the one ERROR, then the close.
+    pub fn handle_broken(&mut self, error: stomp::Error, out: &mut Vec<Output>) {
+        if self.state == State::Ended {
+            return;
+        }
+        self.push_error(&error.to_string(), None, error.detail(), out);
+        self.state = State::Ended;
+        out.push(Output::Close(CloseReason::Stomp(error)));
+    }
+
+    fn handle_open(
+        &mut self,
+        frame: &stomp::Frame<'_>,
+        context: &mut Context<'_>,
+        out: &mut Vec<Output>,
+    ) {
+        let names = ["receipt", "id", "transaction"];
+        let long = names
+            .iter()
+            .find(|name| frame.headers.get(name).is_some_and(|value| NAME_BYTES_MAX < value.len()));
+        if let Some(name) = long {
+            let text = format!("the {name} header is longer than {NAME_BYTES_MAX} bytes");
+            return self.break_off(frame, &text, out);
+        }
+        let done = match frame.command {
+            Command::Send => self.send(frame, context, out),
+            Command::Subscribe => self.subscribe(frame, context, out),
+            Command::Unsubscribe => self.unsubscribe(frame, out),
+            Command::Begin => self.begin(frame, context, out),
+            Command::Commit => self.commit(frame, out),
+            Command::Abort => self.abort(frame, out),
+            Command::Ack | Command::Nack => {
+                self.receipt_now(frame, out);
+                Ok(())
+            }
+            Command::Disconnect => {
+                self.disconnect(frame, context, out);
+                Ok(())
+            }
+            Command::Connect | Command::Stomp => Ok(()),
+        };
+        match done {
+            Ok(()) => {}
+            Err(Fault::Broken(text)) => self.break_off(frame, text, out),
+            Err(Fault::Refused(refusal)) => self.refuse(frame, refusal, context, out),
+        }
+    }
+}
+
+/// Why a frame is not done.
+enum Fault {
+    /// The frame is broken: a protocol error.
+    Broken(&'static str),
+    /// The frame is fine, but not allowed or not possible.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+fn destination_of<'f>(frame: &stomp::Frame<'f>, missing: &'static str) -> Result<&'f str, Fault> {
+    frame.headers.get("destination").filter(|it| !it.is_empty()).ok_or(Fault::Broken(missing))
+}
+
+fn transaction_of<'f>(frame: &stomp::Frame<'f>) -> Result<&'f str, Fault> {
+    frame.headers.get("transaction").ok_or(Fault::Broken("the transaction header is missing"))
+}
+
+fn unknown_transaction(name: &str) -> Fault {
+    Refusal::new(Code::Transaction, format!("no transaction {name} is open")).into()
+}
