@@ -20,16 +20,24 @@ impl Clock {
         Self { start: std::time::Instant::now() }
     }
 
-    /// The time on both clocks.
+    /// Where the process's start lies on the wall clock, in milliseconds since the Unix epoch.
+    ///
+    /// It moves when the wall clock is set, so it is asked again now and then; in between one
+    /// reading of the monotonic clock serves for both.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "io reads the clock")]
-    pub fn now(&self) -> Now {
+    pub fn unix_start_ms(&self) -> u64 {
         let since_epoch =
             SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Now {
-            instant: self.instant(),
-            unix_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
-        }
+        let unix_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
+        unix_ms.saturating_sub(self.instant().as_millis())
+    }
+
+    /// The time on both clocks, given where the start lies on the wall clock.
+    #[must_use]
+    pub fn now(&self, unix_start_ms: u64) -> Now {
+        let instant = self.instant();
+        Now { instant, unix_ms: unix_start_ms + instant.as_millis() }
     }
 
     /// The time on the monotonic clock.

@@ -31,6 +31,7 @@ use crate::shard::state::Shard;
 use crate::shard::state::TICK;
 use crate::stdx::bytes::Batch;
 use crate::stdx::time::Instant;
+use crate::stdx::time::Now;
 
 /// Bytes of the one receive buffer of a shard.
 const RECEIVE_BYTES: usize = 64 * 1024;
@@ -68,6 +69,9 @@ struct Core {
     mailboxes: RefCell<Mailboxes>,
     buffer: RefCell<Box<[u8]>>,
     clock: Clock,
+    unix_start_ms: Cell<u64>,
+    /// The clock as it was read last.
+    recent: Cell<Now>,
     driver: Driver,
     flush: Notify,
     /// Readers that wait for credit.
@@ -93,6 +97,8 @@ pub async fn run(setup: Setup) -> io::Result<()> {
         mailboxes: RefCell::new(mailboxes),
         buffer: RefCell::new(vec![0; RECEIVE_BYTES].into_boxed_slice()),
         clock,
+        unix_start_ms: Cell::new(clock.unix_start_ms()),
+        recent: Cell::new(clock.now(clock.unix_start_ms())),
         driver,
         flush: Notify::default(),
         starved: RefCell::default(),
@@ -125,7 +131,7 @@ impl Core {
     }
 
     fn open(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
-        let now = self.clock.now();
+        let now = self.now();
         let Some(id) = self.shard.borrow_mut().handle_opened(now, peer) else {
             return;
         };
@@ -161,7 +167,7 @@ impl Core {
         }
         // What the peer could not take any more is failed before the descriptor is given up.
         socket.shutdown();
-        self.shard.borrow_mut().handle_closed(self.clock.now(), id);
+        self.shard.borrow_mut().handle_closed(self.now(), id);
         self.notify();
     }
 
@@ -169,17 +175,20 @@ impl Core {
         let mut buffer = self.buffer.borrow_mut();
         let received_bytes = socket.try_receive(&mut buffer)?;
         if 0 < received_bytes {
-            let bytes = &mut buffer[..received_bytes];
-            self.shard.borrow_mut().handle_bytes(self.clock.now(), id, bytes);
-            self.notify();
+            self.take(id, &mut buffer[..received_bytes]);
         }
         Ok(received_bytes)
+    }
+
+    fn take(&self, id: ConnectionId, bytes: &mut [u8]) {
+        self.shard.borrow_mut().handle_bytes(self.now(), id, bytes);
+        self.notify();
     }
 
     /// Waits while the shard has no credit.
     async fn credit(&self) {
         poll_fn(|context| {
-            if self.shard.borrow_mut().has_credit(self.clock.instant()) {
+            if self.shard.borrow_mut().has_credit(self.recent.get().instant) {
                 return Poll::Ready(());
             }
             self.starved.borrow_mut().push(context.waker().clone());
@@ -196,7 +205,7 @@ impl Core {
     }
 
     fn flush_once(self: &Rc<Self>) {
-        let now = self.clock.now();
+        let now = self.now();
         let mut shard = self.shard.borrow_mut();
         shard.handle_turn_end(now.instant);
         self.mailboxes.borrow_mut().send(&mut shard);
@@ -233,7 +242,8 @@ impl Core {
     /// One send through the ring; the connection has no other until it is answered.
     async fn send(self: Rc<Self>, id: ConnectionId, socket: Rc<Socket>, batch: Batch) {
         let sent = socket.send(batch).await;
-        let now = self.clock.now();
+        // As a rule the ring answers in the turn of the send; a tick's age does no harm either.
+        let now = self.recent.get();
         let mut shard = self.shard.borrow_mut();
         match sent {
             Ok(sent_bytes) => shard.handle_sent(now, id, sent_bytes),
@@ -246,7 +256,7 @@ impl Core {
     /// The socket buffer is full: waits for room, then lets the flush try again.
     async fn send_later(self: Rc<Self>, id: ConnectionId, socket: Rc<Socket>) {
         let waited = socket.writable().await;
-        let now = self.clock.now();
+        let now = self.now();
         let mut shard = self.shard.borrow_mut();
         match waited {
             Ok(()) => shard.handle_sent(now, id, 0),
@@ -262,7 +272,7 @@ impl Core {
             let mut mailboxes = self.mailboxes.borrow_mut();
             let mut shard = self.shard.borrow_mut();
             mailboxes.send(&mut shard);
-            let has_taken = mailboxes.receive(self.clock.now(), &mut shard);
+            let has_taken = mailboxes.receive(self.now(), &mut shard);
             mailboxes.send(&mut shard);
             // Requests that had no room for their replies are tried again when there is some.
             if has_taken && mailboxes.has_requests() {
@@ -274,13 +284,22 @@ impl Core {
     }
 
     fn tick(&self) {
-        self.shard.borrow_mut().handle_timer(self.clock.now());
+        self.unix_start_ms.set(self.clock.unix_start_ms());
+        let now = self.now();
+        self.shard.borrow_mut().handle_timer(now);
         self.notify();
+    }
+
+    /// Reads the clock.
+    fn now(&self) -> Now {
+        let now = self.clock.now(self.unix_start_ms.get());
+        self.recent.set(now);
+        now
     }
 
     async fn end(&self, timeout: Duration) {
         let deadline: Instant = self.clock.instant().after(timeout);
-        self.shard.borrow_mut().handle_drain(self.clock.now());
+        self.shard.borrow_mut().handle_drain(self.now());
         self.flush.notify();
         while !self.shard.borrow().is_drained() && self.clock.instant() < deadline {
             monoio::time::sleep(END_INTERVAL).await;

@@ -72,11 +72,15 @@ fn a_content_length_that_does_not_fit_is_an_error(driver: Driver) {
 
 fn a_content_length_that_is_no_number_is_ignored(driver: Driver) {
     let server = Server::start(driver);
-    for length in ["-1", "abc", "3, 4", "0x10", "99999999999999999999999"] {
+    for length in ["abc", "3, 4", "0x10"] {
         let mut client = listener(&server);
         client.send(&format!("SEND|destination:/topic/d|content-length:{length}||body^@"));
         // As Spring does: the body ends at the NUL, and the length that goes out is the true one.
         client.expect("s", "body");
+    }
+    // These are numbers, and wrong.
+    for length in ["-1", "99999999999999999999999"] {
+        check_broken(&server, &format!("SEND|destination:/topic/d|content-length:{length}||b^@"));
     }
 }
 
@@ -174,10 +178,12 @@ fn many_frames_may_share_a_message(driver: Driver) {
          UNSUBSCRIBE|id:other|receipt:2||^@||",
     );
     assert_eq!(client.answer().command, "CONNECTED");
-    assert_eq!(client.answer().header("receipt-id"), "1");
+    // A SUBSCRIBE is receipted when the relay has confirmed it, which may take longer.
+    let mut receipts = [client.answer(), client.answer()];
+    receipts.sort_by_key(|receipt| receipt.header("receipt-id").to_owned());
+    assert_eq!(receipts.each_ref().map(|receipt| receipt.header("receipt-id")), ["1", "2"]);
     client.expect("s", "one");
     client.expect("s", "two");
-    assert_eq!(client.answer().header("receipt-id"), "2");
 }
 
 fn a_frame_may_be_cut_anywhere(driver: Driver) {

@@ -1,5 +1,6 @@
 //! The handshake: what is refused, with which status, header and words; origins; sub-protocols.
 
+use std::io::Read;
 use std::io::Write;
 
 use crate::support::Client;
@@ -17,6 +18,7 @@ on_each_driver!(
     the_model_request_is_upgraded_as_the_rfc_says,
     a_refusal_names_its_status_and_what_is_wrong,
     a_wrong_method_is_told_which_is_allowed,
+    a_request_is_answered_although_its_sender_says_no_more,
     a_wrong_version_is_told_the_right_one,
     bytes_that_are_not_http_are_answered_400,
     a_proxy_line_that_nobody_asked_for_is_answered_400,
@@ -101,11 +103,24 @@ fn a_wrong_method_is_told_which_is_allowed(driver: Driver) {
         let request = changed("GET /ws", &format!("{method} /ws"));
         let mut stream = server.connect();
         stream.write_all(request.as_bytes()).expect("the socket takes a small request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("a refusal ends its connection");
+        let (head, _) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+        assert!(head.starts_with("HTTP/1.1 405 "), "{request}\n{answer}");
+        let allow = head.lines().find_map(|line| line.strip_prefix("Allow: ")).unwrap_or_default();
+        assert!(allow.split(", ").any(|it| it == "GET"), "{answer}");
+    }
+}
+
+fn a_request_is_answered_although_its_sender_says_no_more(driver: Driver) {
+    let server = Server::start(driver);
+    for _ in 0..20 {
+        let mut stream = server.connect();
+        let request = "GET /nowhere HTTP/1.1\r\nHost: edge.test\r\n\r\n";
+        stream.write_all(request.as_bytes()).expect("the socket takes a small request");
         stream.shutdown(std::net::Shutdown::Write).expect("the connection is open");
         let response = read_response(&mut stream).expect("a request is answered");
-        assert_eq!(response.status, 405, "{request}\n{response:?}");
-        let allow = response.header("allow").unwrap_or_default();
-        assert!(allow.split(", ").any(|it| it == "GET"), "{response:?}");
+        assert_eq!(response.status, 404, "{response:?}");
     }
 }
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import threading
 import time
+import urllib.error
 import urllib.request
 
 PATIENCE_SECONDS = 20
@@ -35,8 +36,7 @@ class Server:
             self.url = self._await(r"listening on (ws:\S+)")
             self.admin = self._await(r"admin on (http:\S+)")
             self.port = int(re.search(r":(\d+)/", self.url).group(1))
-            with urllib.request.urlopen(f"{self.admin}/actuator/health") as answer:
-                runs = json.load(answer)["details"]["driver"]
+            runs = self._health()["details"]["driver"]
             assert runs == driver, f"{runs} runs, {driver} was asked for"
         except BaseException:
             self._process.kill()
@@ -59,6 +59,14 @@ class Server:
             self._process.wait()
             raise
         assert code == 0, f"exit {code}:\n{''.join(self._said)}"
+
+    def _health(self):
+        try:
+            with urllib.request.urlopen(f"{self.admin}/actuator/health") as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as answer:
+            # The status is the edge tests' business; the body tells the driver in any case.
+            return json.load(answer)
 
     def _forward(self):
         for line in self._process.stdout:
