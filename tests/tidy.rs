@@ -48,7 +48,6 @@ const OWNED: &[(&str, &[&str])] = &[
     ("rtrb",                &["src/shard/mailbox.rs"]),
     ("rustc_hash",          &["src/"]),
     ("rustix",              &["src/io/", "src/config/host.rs", "src/server/host.rs"]),
-    ("serde",               &["src/"]),
     ("serde_json",          &["src/"]),
     ("sha1",                &["src/proto/http/"]),
     ("signal_hook",         &["src/server/"]),

@@ -162,7 +162,8 @@ mod tests {
         let mut encoder = Encoder::new(&publication, &meter);
         let frame = encoder.encode(Version::V1_2, None, b"subscription:s1\n");
         let expected = "MESSAGE\ndestination:/topic/t\ncontent-type:text/plain\nsubscription:s1\n\
-            message-id:n-1\nuser-id:bob\ntimestamp:1700000000123\nfoo:a\\cb\ncontent-length:2\n\nhi\0";
+            message-id:n-1\nuser-id:bob\ntimestamp:1700000000123\nfoo:a\\cb\n\
+            content-length:2\n\nhi\0";
         assert!(frame.body.is_none());
         let bytes = frame.head.as_slice();
         assert_eq!(&bytes[..4], [0x81, 126, 0, u8::try_from(expected.len()).unwrap()]);

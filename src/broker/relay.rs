@@ -8,17 +8,16 @@
 //! publish ─► requests to the home ─► (home) handle_request ─► replies to the interested ─► events
 //! ```
 //!
-//! Bounds: a shard without credit ([`Relay::has_credit`]) reads none of its connections, so requests
+//! Bounds: a shard without credit ([`Relay::has_credit`]) reads none of its connections, so
+//! requests
 //! stay bounded; a home takes a request only while every queue of replies has room
 //! ([`Relay::has_reply_room`]); replies are always taken. So nothing waits in a circle.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
+use std::hash::DefaultHasher;
 use std::hash::Hasher;
 use std::sync::Arc;
-
-use rustc_hash::FxBuildHasher;
-use rustc_hash::FxHasher;
 
 use crate::broker::patterns::PatternIndex;
 use crate::broker::patterns::Walk;
@@ -109,9 +108,12 @@ pub struct Relay {
     me: ShardId,
     shards_count: usize,
     mailbox_max: usize,
-    interests: HashMap<Target, Interest, FxBuildHasher>,
+    /// The process's secret behind the choice of homes: without it clients could choose names that
+    /// all have one home.
+    home_seed: u64,
+    interests: HashMap<Target, Interest>,
     next_number: u64,
-    channels: HashMap<Arc<str>, u64, FxBuildHasher>,
+    channels: HashMap<Arc<str>, u64>,
     patterns: PatternIndex<u64>,
     walk: Walk,
     local: VecDeque<Request>,
@@ -129,15 +131,17 @@ struct Interest {
 }
 
 impl Relay {
-    /// The side of shard `me` among `shards_count`, with queues of `mailbox_max` mails.
+    /// The side of shard `me` among `shards_count`, with queues of `mailbox_max` mails; all shards
+    /// of a process are given the same `home_seed`.
     #[must_use]
-    pub fn new(me: ShardId, shards_count: usize, mailbox_max: usize) -> Self {
+    pub fn new(me: ShardId, shards_count: usize, mailbox_max: usize, home_seed: u64) -> Self {
         assert!(0 < shards_count && shards_count <= SHARDS_MAX);
         assert!(usize::from(me.0) < shards_count);
         Self {
             me,
             shards_count,
             mailbox_max,
+            home_seed,
             interests: HashMap::default(),
             next_number: 0,
             channels: HashMap::default(),
@@ -351,10 +355,14 @@ impl Relay {
     }
 
     fn home_of(&self, channel: &str) -> ShardId {
-        let mut hasher = FxHasher::default();
+        if self.shards_count == 1 {
+            return self.me;
+        }
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.home_seed);
         hasher.write(channel.as_bytes());
         #[expect(clippy::cast_possible_truncation, reason = "below SHARDS_MAX")]
-        let home = (mix(hasher.finish()) % self.shards_count as u64) as u8;
+        let home = (hasher.finish() % self.shards_count as u64) as u8;
         ShardId(home)
     }
 
@@ -364,12 +372,6 @@ impl Relay {
             Target::Pattern(_) => u64::MAX >> (SHARDS_MAX - self.shards_count),
         }
     }
-}
-
-/// Spreads a hash whose low bits depend on little, so that its remainder is even.
-const fn mix(hash: u64) -> u64 {
-    let hash = (hash ^ (hash >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    hash ^ (hash >> 29)
 }
 
 fn shards_of(set: u64) -> impl Iterator<Item = ShardId> {
@@ -436,7 +438,7 @@ mod tests {
     }
 
     fn relays(count: usize) -> Vec<Relay> {
-        (0..count).map(|index| Relay::new(id(index), count, 4)).collect()
+        (0..count).map(|index| Relay::new(id(index), count, 4, 7)).collect()
     }
 
     #[test]

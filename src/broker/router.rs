@@ -15,7 +15,8 @@ pub const ERRORS: &str = "/user/queue/errors";
 /// One row of the route table, as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteOptions {
-    /// The `/app` destinations it takes; `{name}` binds a segment or a dot-part, `**` takes the rest.
+    /// The `/app` destinations it takes; `{name}` binds a segment or a dot-part, `**` takes the
+    /// rest.
     pub pattern: String,
     /// Where the message goes, with the bound names in braces.
     pub to: String,
@@ -90,23 +91,15 @@ impl Router {
         if destination.starts_with("/app/") {
             return self.resolve_route(destination);
         }
-        if destination == SERVER_EVENTS {
-            return Err(Refusal::new(
-                Code::Forbidden,
-                format!("only the server sends to {SERVER_EVENTS}"),
-            ));
-        }
         if is_broker_destination(destination) {
-            if is_session_queue(destination) {
-                return Err(Refusal::new(Code::Forbidden, SESSION_QUEUE));
-            }
             return literal(destination);
         }
         if destination.starts_with("/user/") {
             return Err(Refusal::new(
                 Code::Forbidden,
                 format!(
-                    "clients may not send to {destination}; send through a route such as /app/private.<user>"
+                    "clients may not send to {destination}; \
+                     send through a route such as /app/private.<user>"
                 ),
             ));
         }
@@ -120,6 +113,7 @@ impl Router {
     /// Where nothing may be subscribed: not allowed, malformed, no such prefix.
     pub fn resolve_subscribe(&self, destination: &str, user: &str) -> Result<Interest, Refusal> {
         self.check(destination)?;
+        check_space(destination)?;
         if let Some(rest) = destination.strip_prefix("/user/") {
             return resolve_user_queue(destination, rest, user);
         }
@@ -269,10 +263,21 @@ fn is_session_queue(destination: &str) -> bool {
         return false;
     };
     let last = queue.rsplit('/').next().unwrap_or(queue);
-    last.split_once("-user").is_some_and(|(_, session)| !session.is_empty())
+    // Session ids hold digits; `/queue/new-users` names no session.
+    last.rsplit_once("-user")
+        .is_some_and(|(_, session)| session.contains(|it: char| it.is_ascii_digit()))
 }
 
+/// A destination that a message is sent to as it stands, also where a route has led to it.
 fn literal(destination: &str) -> Result<Delivery, Refusal> {
+    if destination == SERVER_EVENTS {
+        let text = format!("only the server sends to {SERVER_EVENTS}");
+        return Err(Refusal::new(Code::Forbidden, text));
+    }
+    if is_session_queue(destination) {
+        return Err(Refusal::new(Code::Forbidden, SESSION_QUEUE));
+    }
+    check_space(destination)?;
     if Pattern::is_pattern(destination) {
         return Err(Refusal::new(
             Code::BadDestination,
@@ -282,11 +287,22 @@ fn literal(destination: &str) -> Result<Delivery, Refusal> {
     Ok(Delivery { channel: destination.to_owned(), destination: destination.to_owned() })
 }
 
+/// No header of a MESSAGE holds white space, its destination included: clients in the field cut
+/// there.
+fn check_space(destination: &str) -> Result<(), Refusal> {
+    if destination.contains(char::is_whitespace) {
+        let text = "the destination holds white space; percent-encode it as %20";
+        return Err(Refusal::new(Code::BadDestination, text));
+    }
+    Ok(())
+}
+
 fn no_prefix(destination: &str) -> Refusal {
     Refusal::new(
         Code::NoRoute,
         format!(
-            "nothing is served under {destination}; destinations start with /topic/, /queue/, /user/queue/ or /app/"
+            "nothing is served under {destination}; \
+             destinations start with /topic/, /queue/, /user/queue/ or /app/"
         ),
     )
 }
@@ -338,6 +354,7 @@ mod tests {
             row("/app/private.{user}", "/user/{user}/queue/private"),
             row("/app/{kind}/x.{a}.{b}", "/queue/{b}.{kind}.{a}"),
             row("/app/all.**", "/topic/all"),
+            row("/app/free/{x}", "/topic/{x}"),
         ];
         Router::new(&rows, 64).unwrap()
     }
@@ -372,6 +389,11 @@ mod tests {
         check_send("/topic/server.events", Err(Code::Forbidden));
         check_send("/user/bob/queue/x", Err(Code::Forbidden));
         check_send("/queue/x-user123", Err(Code::Forbidden));
+        check_send("/queue/new-users", Ok("/queue/new-users"));
+        check_send("/app/all.x y", Ok("/topic/all"));
+        check_send("/app/private.joe smith", Ok("user.joe smith/queue/private"));
+        check_send("/topic/a b", Err(Code::BadDestination));
+        check_send("/app/free/server.events", Err(Code::Forbidden));
         check_send("/topic/*", Err(Code::BadDestination));
         check_send("/app/room.*", Err(Code::BadDestination));
         check_send("/topic/", Err(Code::NoRoute));
@@ -409,6 +431,7 @@ mod tests {
         check_subscribe("/queue/x-user", Ok("/queue/x-user"));
         check_subscribe("/app/x", Err(Code::NoRoute));
         check_subscribe("/foo", Err(Code::NoRoute));
+        check_subscribe("/topic/a b", Err(Code::BadDestination));
     }
 
     #[test]

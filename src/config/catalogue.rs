@@ -165,7 +165,7 @@ pub static KNOBS: &[Knob] = &[
         "8KiB",
         "Size of the whole head of a request.",
     ),
-    live("limits.http_headers", count(8, 256), "64", "Header lines of a request."),
+    live("limits.http_headers", count(8, 128), "64", "Header lines of a request."),
     live(
         "limits.message_bytes",
         bytes(256, 64 * MIB),
@@ -183,7 +183,7 @@ pub static KNOBS: &[Knob] = &[
         "limits.outbox_seconds",
         time(100, HOUR),
         "10s",
-        "Close a peer as a slow consumer that takes nothing of what waits for so long.",
+        "Close a peer as a slow consumer when a byte has waited for it for so long.",
     ),
     live(
         "limits.outbox_total_bytes",
@@ -197,7 +197,7 @@ pub static KNOBS: &[Knob] = &[
         "limits.stomp_header_bytes",
         bytes(256, 64 * KIB),
         "8KiB",
-        "Size of one header line of a STOMP frame.",
+        "Size of the command and all header lines of a STOMP frame.",
     ),
     live("limits.destination_bytes", bytes(16, 4096), "512", "Size of a destination."),
     live(
@@ -217,7 +217,7 @@ pub static KNOBS: &[Knob] = &[
         "limits.transaction_bytes",
         bytes(KIB, 1024 * MIB),
         "1MiB",
-        "Size of all that waits in one transaction.",
+        "Size of the bodies that wait in one transaction.",
     ),
     live(
         "limits.receipts_pending",

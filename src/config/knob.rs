@@ -243,8 +243,11 @@ impl Kind {
     }
 
     fn origins(self, text: &str) -> Result<Value, Problem> {
-        let origins: Vec<_> =
-            text.split(',').map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned).collect();
+        let origins: Vec<_> = split_outside_brackets(text)
+            .map(str::trim)
+            .filter(|it| !it.is_empty())
+            .map(str::to_owned)
+            .collect();
         if ORIGINS_COUNT_MAX < origins.len() {
             return problem(format!("{} origins", origins.len()), self.remedy());
         }
@@ -265,14 +268,24 @@ impl Kind {
     }
 }
 
+/// The parts between the commas that do not stand in a list of ports.
+fn split_outside_brackets(text: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0_i32;
+    text.split(move |it| {
+        depth += i32::from(it == '[') - i32::from(it == ']');
+        it == ',' && depth <= 0
+    })
+}
+
 /// Whether `text` is `*` or `scheme://host[:port]` with stars, in lower case as browsers send it.
 fn is_origin_pattern(text: &str) -> bool {
     let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     text == "*"
+        || text == "null"
         || host.is_some_and(|it| {
             !it.is_empty()
                 && it.bytes().all(|it| {
-                    it.is_ascii_lowercase() || it.is_ascii_digit() || b"-._:*[]".contains(&it)
+                    it.is_ascii_lowercase() || it.is_ascii_digit() || b"-._:*[],".contains(&it)
                 })
         })
 }

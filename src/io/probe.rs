@@ -64,18 +64,18 @@ impl fmt::Display for Unavailable {
     }
 }
 
-/// Sets a ring up as a shard would and waits, reads and sends through it once.
+/// Sets `count` rings up as the shards would, all at once, and waits and sends through one.
 ///
 /// # Errors
 ///
 /// Whatever the kernel answered: EPERM, EACCES, ENOSYS, EINVAL and ENOMEM are how hosts say no.
-pub fn try_io_uring(entries: u32) -> Result<(), Unavailable> {
+pub fn try_io_uring(entries: u32, count: usize) -> Result<(), Unavailable> {
     let (sender, receiver) = mpsc::channel();
     // The runtime is bound to its thread, and a ring that never answers must not hold the start.
     #[expect(clippy::disallowed_methods, reason = "ends at once; named below")]
     let spawned = thread::Builder::new().name("ringway-probe".to_owned()).spawn(move || {
         // Nobody listens any more only after the time-out; then there is nobody to tell.
-        drop(sender.send(exercise(entries)));
+        drop(sender.send(exercise(entries, count)));
     });
     spawned.map_err(|error| Unavailable { step: "start of the probe's thread", error })?;
     receiver.recv_timeout(ANSWER_TIMEOUT).unwrap_or_else(|_| {
@@ -84,12 +84,18 @@ pub fn try_io_uring(entries: u32) -> Result<(), Unavailable> {
     })
 }
 
-fn exercise(entries: u32) -> Result<(), Unavailable> {
+fn exercise(entries: u32, count: usize) -> Result<(), Unavailable> {
     let at = |step| move |error| Unavailable { step, error };
-    let mut runtime = monoio::RuntimeBuilder::<monoio::IoUringDriver>::new()
-        .with_entries(entries)
-        .build()
-        .map_err(at("io_uring_setup"))?;
+    let build = |_| {
+        monoio::RuntimeBuilder::<monoio::IoUringDriver>::new()
+            .with_entries(entries)
+            .build()
+            .map_err(at("io_uring_setup"))
+    };
+    // Old kernels charge ring memory to RLIMIT_MEMLOCK: one ring may fit where all do not.
+    let mut runtimes = (0..count).map(build).collect::<Result<Vec<_>, _>>()?;
+    let runtime =
+        runtimes.first_mut().ok_or_else(|| at("no ring")(io::ErrorKind::InvalidInput.into()))?;
     let (mut ours, theirs) = UnixStream::pair().map_err(at("socketpair"))?;
     ours.write_all(b"?").map_err(at("write"))?;
     runtime.block_on(async move {

@@ -168,7 +168,8 @@ impl Gather {
 }
 
 // SAFETY: the vectors are on the heap and not touched after `new`, so their address stays; each
-// points into a run that `_runs` keeps alive and unchanged for as long as the operation owns `self`;
+// points into a run that `_runs` keeps alive and unchanged for as long as the operation owns
+// `self`;
 // the kernel only reads through them.
 unsafe impl IoVecBuf for Gather {
     fn read_iovec_ptr(&self) -> *const libc::iovec {

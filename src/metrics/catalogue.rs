@@ -56,14 +56,14 @@ pub const MESSAGES_RECEIVED: Series = series(
     "websocket_messages_received_total",
     Kind::Counter,
     None,
-    "Whole WebSocket messages received, heart-beats included.",
+    "STOMP frames and echo messages received; heart-beats do not count.",
 );
 /// Messages to peers.
 pub const MESSAGES_SENT: Series = series(
     "websocket_messages_sent_total",
     Kind::Counter,
     None,
-    "WebSocket messages put into outboxes, heart-beats included.",
+    "STOMP frames and echo messages put into outboxes; heart-beats do not count.",
 );
 /// Time from the read that completed a SEND to the last local outbox that has it.
 pub const PROCESSING_TIME: Series = series(

@@ -35,7 +35,7 @@ pub(super) fn prepare(settings: &Settings) -> Result<(Host, Resolved), StartErro
     if host.nofile <= wanted {
         return Err(StartError(format!(
             "limits.connections = {wanted} needs more open files than the limit of {}; raise it \
-             (ulimit -n, LimitNOFILE=, or the task definition's ulimits) or lower limits.connections",
+             (ulimit -n, LimitNOFILE=, or the task's ulimits) or lower limits.connections",
             host.nofile
         )));
     }
@@ -43,12 +43,15 @@ pub(super) fn prepare(settings: &Settings) -> Result<(Host, Resolved), StartErro
 }
 
 /// Which driver runs, and a note on why, for people.
-pub(super) fn choose_driver(settings: &Settings) -> Result<(Driver, String), StartError> {
+pub(super) fn choose_driver(
+    settings: &Settings,
+    cores: usize,
+) -> Result<(Driver, String), StartError> {
     use crate::config::settings::Driver as Wanted;
     let entries = u32::try_from(settings.io.ring_entries).unwrap_or(u32::MAX);
     match settings.io.driver {
         Wanted::Epoll => Ok((Driver::Epoll, "asked for".to_owned())),
-        Wanted::Auto | Wanted::IoUring => match probe::try_io_uring(entries) {
+        Wanted::Auto | Wanted::IoUring => match probe::try_io_uring(entries, cores) {
             Ok(()) => Ok((Driver::IoUring, "poll and send work".to_owned())),
             Err(why) if settings.io.driver == Wanted::Auto => {
                 tracing::warn!("io_uring is not available ({why}); using epoll");

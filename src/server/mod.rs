@@ -10,6 +10,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::thread::JoinHandle;
 
+use signal_hook::consts::SIGHUP;
 use signal_hook::consts::SIGINT;
 use signal_hook::consts::SIGTERM;
 use signal_hook::iterator::Signals;
@@ -73,7 +74,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let settings = &loaded.settings;
     let (host, resolved) = host::prepare(settings)?;
     let cores = resolved.cores;
-    let (driver, driver_note) = host::choose_driver(settings)?;
+    let (driver, driver_note) = host::choose_driver(settings, cores)?;
     let options = Arc::new(options::shard_options(settings, &resolved)?);
     let listeners = host::bind("server.listen", settings.server.listen, cores, &settings.server)?;
     let admin = host::bind("admin.listen", settings.admin.listen, 1, &settings.server)?;
@@ -89,6 +90,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
 
     let public = listeners.first().and_then(|it| it.local_addr().ok());
     let admin_address = admin.first().and_then(|it| it.local_addr().ok());
+    let home_seed = host::random_seed();
     let mut shards = Vec::with_capacity(cores);
     for ((index, listener), mailboxes) in (0_u8..).zip(listeners).zip(mailboxes) {
         let id = ShardId(index);
@@ -97,6 +99,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
             counters: Arc::clone(&counters),
             health: Arc::clone(&health),
             seed: host::random_seed(),
+            home_seed,
         };
         let thread = ShardThread {
             id,
@@ -193,7 +196,7 @@ fn spawn_admin(listener: TcpListener, view: admin::View) -> Result<(), StartErro
 #[expect(clippy::disallowed_methods, reason = "threads start here, named")]
 fn listen_for_signals(events: mpsc::Sender<Event>) -> Result<(), StartError> {
     let wrong = |error: std::io::Error| StartError(format!("cannot listen for signals: {error}"));
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(wrong)?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(wrong)?;
     let spawned = thread::Builder::new().name("ringway-signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
             if events.send(Event::Signal(signal)).is_err() {
@@ -212,6 +215,9 @@ impl Running {
         let mut code = 0;
         while 0 < left_count {
             match self.events.recv() {
+                Ok(Event::Signal(SIGHUP)) => {
+                    tracing::warn!("SIGHUP: this version reads its configuration at start only");
+                }
                 Ok(Event::Signal(signal)) if is_draining => {
                     tracing::warn!(signal, "told again: ending at once");
                     return ExitCode::from(cli::EXIT_FAILURE);

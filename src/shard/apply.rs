@@ -1,6 +1,8 @@
 //! From what a session decided to its effects on the table, the relay and the outbox.
 
 use std::mem;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 
 use crate::broker::close::CloseReason;
@@ -96,7 +98,8 @@ impl Shard {
         if inserted.first || token.is_some() {
             self.relay.subscribe(target, token);
         }
-        // The same id again replaces: the new one is in before the old one goes, so nothing is missed.
+        // The same id again replaces: the new one is in before the old one goes, so nothing is
+        // missed.
         if let Some(replaced) = session.subscribed(&name, inserted.subscription) {
             self.remove_subscription(replaced);
         }
@@ -168,14 +171,21 @@ impl Shard {
             }
         };
         let mut outputs = mem::take(&mut self.outputs);
-        act(&mut stomp.session, &mut outputs);
+        let acted = catch_unwind(AssertUnwindSafe(|| act(&mut stomp.session, &mut outputs)));
         self.outputs = outputs;
-        let result = self.apply(now, id, &mut stomp.session);
+        let result = match acted {
+            Ok(()) => self.apply(now, id, &mut stomp.session),
+            Err(_) => {
+                self.outputs.clear();
+                Err(CloseReason::Internal)
+            }
+        };
         if let Some(connection) = self.connections.get_mut(id.0) {
             connection.phase = Phase::Stomp(stomp);
         }
-        if let Err(reason) = result {
-            self.close(now, id, reason);
+        match result {
+            Ok(()) => self.rearm(id),
+            Err(reason) => self.close(now, id, reason),
         }
     }
 }

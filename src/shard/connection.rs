@@ -25,7 +25,8 @@ impl ConnectionId {
 
 /// What a shard keeps of one connection.
 ///
-/// Invariants: `0 < in_flight_bytes` just while a send of that many bytes is under way, and they are
+/// Invariants: `0 < in_flight_bytes` just while a send of that many bytes is under way, and they
+/// are
 /// the front of `outbox`; `is_dirty` just while the connection is in the shard's dirty list;
 /// `armed` is the tick of its only live entry in the wheel.
 #[derive(Debug)]
@@ -48,7 +49,8 @@ pub(super) struct Connection {
 /// Where a connection is in its life.
 ///
 /// ```text
-/// Head ─ 101 ─► Stomp or Echo ─ close frame queued ─► Closing ─ both ends done, or deadline ─► gone
+/// Head ─ 101 ─► Stomp or Echo ─ close frame queued ─► Closing ─ both ends done, or deadline ─►
+/// gone
 ///   └─ any other answer queued ──────────────────────────►┘
 /// ```
 #[derive(Debug)]

@@ -113,7 +113,8 @@ impl Shard {
         })
     }
 
-    /// Decides on a whole head: the phase after its upgrade and whether a browser asks, or an answer.
+    /// Decides on a whole head: the phase after its upgrade and whether a browser asks, or an
+    /// answer.
     fn answer_request(
         &mut self,
         now: Now,

@@ -120,7 +120,8 @@ impl Shard {
                             Step::Again
                         }
                         Err(error) => {
-                            session.handle_broken(error, outputs);
+                            let receipt = decoder.take_receipt();
+                            session.handle_broken(error, receipt.as_deref(), outputs);
                             Step::Done
                         }
                     }));

@@ -1,12 +1,16 @@
-//! One shard: one core's connections, their sessions and subscriptions, and the loop that drives them.
+//! One shard: one core's connections, their sessions and subscriptions, and the loop that drives
+//! them.
 //!
-//! The only composer of `proto`, `broker` and `io`. [`Shard`] itself is synchronous and knows neither
+//! The only composer of `proto`, `broker` and `io`. [`Shard`] itself is synchronous and knows
+//! neither
 //! sockets nor tasks: bytes, completions, mail and ticks go in by `handle_*`; sends, actions and
 //! mail come out by `poll_*`. [`runtime`] is the thin layer that carries these over a monoio
 //! runtime; the simulation in `tests/sim` carries them by the numbers of a seed.
 //!
 //! Read `state` (what a shard is), `connection`, `handshake` (HTTP), `ingest` (bytes to frames),
-//! `apply` (frames to effects), `fanout`, `flush`, `closing`, `timers`, then `mailbox` and `runtime`.
+//! `apply` (frames to effects), `fanout`, `flush`, `closing`, `timers`, then `mailbox` and
+//! `runtime`.
+#![forbid(unsafe_code)]
 
 mod apply;
 mod closing;

@@ -95,8 +95,10 @@ pub struct Identity {
     pub counters: Arc<[Arc<ShardCounters>]>,
     /// What the process says of itself.
     pub health: Arc<Health>,
-    /// Seed of its randomness.
+    /// Seed of its randomness, its own.
     pub seed: u64,
+    /// Seed of the choice of home shards, the same for all.
+    pub home_seed: u64,
 }
 
 /// One shard, without its sockets.
@@ -159,7 +161,7 @@ impl Shard {
     /// When its number is not among the counters of the process.
     #[must_use]
     pub fn new(options: Arc<Options>, identity: Identity) -> Self {
-        let Identity { id, counters, seed, .. } = &identity;
+        let Identity { id, counters, seed, home_seed, .. } = &identity;
         let meter = Meter::default();
         let frame = |opcode, payload: &[u8]| {
             let mut bytes = Vec::new();
@@ -174,7 +176,7 @@ impl Shard {
             handshakes_count: 0,
             active_count: 0,
             table: Table::new(),
-            relay: Relay::new(*id, counters.len(), options.mailbox_max),
+            relay: Relay::new(*id, counters.len(), options.mailbox_max, *home_seed),
             receipts: HashMap::default(),
             tokens_count: 0,
             messages_count: 0,

@@ -1,4 +1,5 @@
-//! A hash index: finds a small key by the hash of what it stands for, while its owner keeps the names.
+//! A hash index: finds a small key by the hash of what it stands for, while its owner keeps the
+//! names.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -7,9 +8,11 @@ use std::hash::Hash;
 use std::hash::Hasher;
 use std::hash::RandomState;
 
-/// Keys by hash. What a key stands for is stored once, at the owner, who compares it in [`Self::find`].
+/// Keys by hash. What a key stands for is stored once, at the owner, who compares it in
+/// [`Self::find`].
 ///
-/// The hash is seeded at random, so no peer can choose names that meet; nothing here is ever walked in
+/// The hash is seeded at random, so no peer can choose names that meet; nothing here is ever
+/// walked in
 /// hash order, so nothing that follows from it differs from run to run.
 ///
 /// Invariant: a hash of `clashes` is a hash of `firsts` too.

@@ -1,4 +1,5 @@
-//! Seeded chance: everything that looks random takes its numbers from here, so a run can be repeated.
+//! Seeded chance: everything that looks random takes its numbers from here, so a run can be
+//! repeated.
 
 /// A small generator of well-mixed numbers (the SplitMix64 step). Not for secrets.
 #[derive(Clone, Debug)]

@@ -158,14 +158,15 @@ impl Session {
     pub(super) fn commit(
         &mut self,
         frame: &stomp::Frame<'_>,
+        context: &mut Context<'_>,
         out: &mut Vec<Output>,
     ) -> Result<(), Fault> {
+        let receipt = self.receipt_of(frame, context)?;
         let transaction = self.take_transaction(frame)?;
         if transaction.publications.is_empty() {
             self.receipt_now(frame, out);
             return Ok(());
         }
-        let receipt = frame.headers.get("receipt").map(Box::from);
         self.receipts_pending += usize::from(receipt.is_some());
         let publications = Publications::Many(transaction.publications);
         out.push(Output::Publish { publications, receipt });

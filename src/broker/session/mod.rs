@@ -10,8 +10,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustc_hash::FxBuildHasher;
-
 use crate::broker::close::CloseReason;
 use crate::broker::publication::Publication;
 use crate::broker::refusal::Code;
@@ -147,7 +145,8 @@ pub struct Session {
     /// Encoded for channels; the session id until the client names itself.
     user: Box<str>,
     is_named: bool,
-    subscriptions: HashMap<Box<str>, Entry, FxBuildHasher>,
+    /// Hashed with a secret: clients choose the ids.
+    subscriptions: HashMap<Box<str>, Entry>,
     transactions: Vec<Transaction>,
     receipts_pending: usize,
     notices_count: u32,
@@ -281,11 +280,16 @@ impl Session {
     }
 
     /// Answers bytes that are no STOMP frame: the one ERROR, then the close.
-    pub fn handle_broken(&mut self, error: stomp::Error, out: &mut Vec<Output>) {
+    pub fn handle_broken(
+        &mut self,
+        error: stomp::Error,
+        receipt: Option<&str>,
+        out: &mut Vec<Output>,
+    ) {
         if self.state == State::Ended {
             return;
         }
-        self.push_error(&error.to_string(), None, error.detail(), out);
+        self.push_error(&error.to_string(), receipt, error.detail(), out);
         self.state = State::Ended;
         out.push(Output::Close(CloseReason::Stomp(error)));
     }
@@ -309,7 +313,7 @@ impl Session {
             Command::Subscribe => self.subscribe(frame, context, out),
             Command::Unsubscribe => self.unsubscribe(frame, out),
             Command::Begin => self.begin(frame, context, out),
-            Command::Commit => self.commit(frame, out),
+            Command::Commit => self.commit(frame, context, out),
             Command::Abort => self.abort(frame, out),
             Command::Ack | Command::Nack => {
                 self.receipt_now(frame, out);

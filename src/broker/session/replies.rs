@@ -68,7 +68,8 @@ impl Session {
         out.push(Output::Close(CloseReason::Protocol));
     }
 
-    /// A refusal: told on `/user/queue/errors` and by an ERROR for the receipt; the session goes on.
+    /// A refusal: told on `/user/queue/errors` and by an ERROR for the receipt; the session goes
+    /// on.
     pub(super) fn refuse(
         &mut self,
         frame: &stomp::Frame<'_>,

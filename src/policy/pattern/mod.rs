@@ -1,4 +1,5 @@
-//! Ant patterns of destinations: parsed once, matched in bounded time, and compared by what they cover.
+//! Ant patterns of destinations: parsed once, matched in bounded time, and compared by what they
+//! cover.
 
 use std::fmt;
 
@@ -37,7 +38,8 @@ pub enum PatternError {
     UnclosedBrace,
     /// A `}` without its `{` in the same segment.
     UnopenedBrace,
-    /// The name of a `{name}` is empty or holds other characters than letters, digits, `_`, `-`, `.`.
+    /// The name of a `{name}` is empty or holds other characters than letters, digits, `_`, `-`,
+    /// `.`.
     Name,
     /// The regex of a `{name:regex}` is not one.
     Regex,
@@ -69,7 +71,8 @@ impl fmt::Display for PatternError {
                 out.write_str("`}` without `{`: remove it, or write `\\}` inside a regex")
             }
             Self::Name => out.write_str(
-                "bad name in `{name}`: use letters, digits, `_`, `-`, `.`; for the rest of a path use `**`",
+                "bad name in `{name}`: use letters, digits, `_`, `-`, `.`; \
+                 for the rest of a path use `**`",
             ),
             Self::Regex => {
                 out.write_str("bad regex in `{name:regex}`: check its brackets and escapes")
@@ -88,7 +91,8 @@ impl std::error::Error for PatternError {}
 /// `?` is one character, `*` any run within a segment, `{name}` a run that is not empty,
 /// `{name:regex}` a run that the regex matches from end to end, and a segment `**` any number of
 /// segments, also none, so `/topic/**` matches `/topic`. Segments are what stands between slashes;
-/// empty ones do not count. A leading slash must be on both sides or on none; so must a trailing one,
+/// empty ones do not count. A leading slash must be on both sides or on none; so must a trailing
+/// one,
 /// except that a last `**` does not care and a last `*` stands for what is missing in `/topic/`.
 ///
 /// Matching takes at most (bytes of the pattern) x (bytes of the destination) steps.

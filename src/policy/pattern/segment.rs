@@ -7,7 +7,8 @@ use regex_automata::nfa::thompson::pikevm::PikeVM;
 use crate::policy::pattern::PATTERN_BYTES_MAX;
 use crate::policy::pattern::PatternError;
 
-/// The largest compiled regex, in bytes: it belongs to a peer and lives as long as its subscription.
+/// The largest compiled regex, in bytes: it belongs to a peer and lives as long as its
+/// subscription.
 const REGEX_COMPILED_BYTES_MAX: usize = 32 * 1024;
 /// The longest segment that a regex looks at; no regex matches a longer one.
 const REGEX_PART_BYTES_MAX: usize = 512;
@@ -49,7 +50,8 @@ impl Segment {
         matches!(self, Self::Wild(wild) if wild.regex.is_some())
     }
 
-    /// Whether `part`, one segment of a destination, fits; never for `**`, which is no single segment.
+    /// Whether `part`, one segment of a destination, fits; never for `**`, which is no single
+    /// segment.
     pub(super) fn matches(&self, part: &str) -> bool {
         match self {
             Self::Literal(text) => **text == *part,
@@ -144,7 +146,8 @@ impl Wild {
         &self.text[..usize::from(self.prefix_bytes)]
     }
 
-    /// The text after the last wildcard: every match ends with it, and it does not overlap the prefix.
+    /// The text after the last wildcard: every match ends with it, and it does not overlap the
+    /// prefix.
     #[must_use]
     pub fn suffix(&self) -> &str {
         &self.text[self.text.len() - usize::from(self.suffix_bytes)..]
@@ -179,7 +182,8 @@ impl Wild {
 
 /// Whether `pattern`, in which some steps take any number of items, takes all `items`.
 ///
-/// On a mismatch only the last such step takes one more: what an earlier one could gain, the last one
+/// On a mismatch only the last such step takes one more: what an earlier one could gain, the last
+/// one
 /// can take as well. So the work is at most steps times items.
 pub(super) fn glob<P, I: Iterator<Item: Copy> + Clone>(
     pattern: &[P],
@@ -273,7 +277,8 @@ fn push_literal(regex_text: &mut String, literal: char) {
 
 /// Compiles a regex to be simulated step by step.
 ///
-/// Faster engines keep tables that a few bytes of a peer can blow up to hundreds of KiB; this one keeps
+/// Faster engines keep tables that a few bytes of a peer can blow up to hundreds of KiB; this one
+/// keeps
 /// the program alone, and its time is bounded by program times text.
 fn compile(text: &str) -> Result<PikeVM, PatternError> {
     let limits = thompson::Config::new()

@@ -51,10 +51,12 @@ pub struct Decoder {
     spent: bool,
     /// Whether an error has ended the decoding.
     ended: bool,
+    /// The receipt that the frame asked for which could not be decoded, where it could be seen.
+    receipt: Option<Box<str>>,
 }
 
 // Every session has one, also when it is idle.
-const _: () = assert!(size_of::<Decoder>() <= 40);
+const _: () = assert!(size_of::<Decoder>() <= 56);
 
 #[derive(Debug, Default)]
 struct Partial {
@@ -81,12 +83,19 @@ impl Decoder {
             owes_line_feed: false,
             spent: false,
             ended: false,
+            receipt: None,
         }
     }
 
     /// Sets the version that was agreed on; it holds for the frames after the one just returned.
     pub fn set_version(&mut self, version: Version) {
         self.version = version;
+    }
+
+    /// The `receipt` of the frame that the error is about, where its head had come so far: an ERROR
+    /// should name it (STOMP 1.2, "ERROR").
+    pub fn take_receipt(&mut self) -> Option<Box<str>> {
+        self.receipt.take()
     }
 
     /// Whether a frame has begun that has not ended: the peer owes us bytes.
@@ -147,7 +156,8 @@ impl Decoder {
             return Err(Error::LoneCarriageReturn);
         }
         let mut scan = Scan::default();
-        let Some(shape) = scan.advance(input, &self.limits)? else {
+        let scanned = scan.advance(input, &self.limits);
+        let Some(shape) = scanned.inspect_err(|_| self.receipt = find_receipt(input))? else {
             let bytes = mem::take(input).to_vec();
             self.partial = Some(Box::new(Partial { bytes, scan }));
             return Ok(None);
@@ -167,7 +177,9 @@ impl Decoder {
         let room_bytes = self.limits.frame_bytes_max.saturating_sub(kept_bytes);
         let added = input.get(..room_bytes).unwrap_or(input);
         partial.bytes.extend_from_slice(added);
-        let Some(shape) = partial.scan.advance(&partial.bytes, &self.limits)? else {
+        let scanned = partial.scan.advance(&partial.bytes, &self.limits);
+        let note = |_: &Error| self.receipt = find_receipt(&partial.bytes);
+        let Some(shape) = scanned.inspect_err(note)? else {
             // Only a buffer that is not full can be incomplete, so all of `input` was added.
             *input = &mut [];
             return Ok(None);
@@ -196,6 +208,16 @@ impl Decoder {
             take(input, 1);
         }
     }
+}
+
+/// The value of a plain `receipt` line in the head at the front of `bytes`.
+fn find_receipt(bytes: &[u8]) -> Option<Box<str>> {
+    let mut lines = bytes.split(|it| *it == b'\n').map(|it| it.strip_suffix(b"\r").unwrap_or(it));
+    let head = lines.by_ref().take_while(|it| !it.is_empty() && !it.contains(&0));
+    let receipt = head.take(64).find_map(|it| it.strip_prefix(b"receipt:"))?;
+    let is_plain = receipt.len() <= 256 && !receipt.contains(&b'\\');
+    let receipt = simdutf8::basic::from_utf8(receipt).ok()?;
+    is_plain.then(|| receipt.into())
 }
 
 /// Splits `bytes` off the front of `input`, or all of it.
@@ -309,6 +331,21 @@ mod tests {
         assert_eq!(feed(&mut decoder, &bytes(text), &mut heard), Ok(()));
         assert_eq!(heard, Heard::default(), "{text}");
         assert!(decoder.is_mid_frame(), "{text}");
+    }
+
+    #[test]
+    fn the_receipt_of_a_broken_frame_is_told_where_it_was_seen() {
+        let check = |text: &str, expected: Option<&str>| {
+            let mut decoder = Decoder::new(Limits::default());
+            feed(&mut decoder, &bytes(text), &mut Heard::default()).unwrap_err();
+            assert_eq!(decoder.take_receipt().as_deref(), expected, "{text}");
+        };
+        check("MESSAGE|destination:d|receipt:mine||^", Some("mine"));
+        check("FOO|receipt:a\r|b:c||^", Some("a"));
+        check("SUBSCRIBE|receipt:r||body^", Some("r"));
+        check("FOO|receipt:a\\cb||^", None);
+        check("FOO||receipt:body^", None);
+        check("FOO|", None);
     }
 
     #[test]

@@ -1,14 +1,21 @@
-//! The subscription table of one core: who gets a publication, grouped by what their frame looks like.
+//! The subscription table of one core: who gets a publication, grouped by what their frame looks
+//! like.
+
+mod group;
 
 use slab::Slab;
 
 use crate::broker::patterns::PatternIndex;
 use crate::broker::patterns::PatternKey;
 use crate::broker::patterns::Walk;
+use crate::broker::table::group::Look;
 use crate::policy::pattern::Pattern;
-use crate::proto::stomp::Version;
 use crate::proto::stomp::push_escaped;
 use crate::stdx::hash_index::HashIndex;
+
+pub use group::Format;
+pub use group::Group;
+pub use group::Member;
 
 /// A connection's place in its shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,17 +31,6 @@ struct DestinationKey(u32);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct GroupKey(u32);
-
-/// What a subscriber's frame looks like: subscribers of equal format share one encoded frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Format<'a> {
-    /// The subscription id; a STOMP 1.0 client may have none.
-    pub id: Option<&'a str>,
-    /// The version whose escaping applies.
-    pub version: Version,
-    /// The destination to show instead of the publication's own, such as `/user/queue/x`.
-    pub shown: Option<&'a str>,
-}
 
 /// What an insertion did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,72 +57,6 @@ pub enum Target<'a> {
     Pattern(&'a str),
 }
 
-/// A subscriber in a [`Group`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// The connection it feeds.
-    pub slot: Slot,
-    /// Its subscription, for [`Table::remove`].
-    pub subscription: SubscriptionKey,
-}
-
-/// Subscribers of one target that get the same bytes.
-///
-/// Invariant: it has a member.
-#[derive(Debug)]
-pub struct Group {
-    /// The subscription line, then what is shown.
-    text: Box<str>,
-    line_bytes: u32,
-    is_shown: bool,
-    version: Version,
-    destination: DestinationKey,
-    /// Where in the destination's groups.
-    at: u32,
-    members: Vec<Member>,
-}
-
-impl Group {
-    /// The header line `subscription:<id>\n`, escaped for the version; empty without an id.
-    #[must_use]
-    pub fn subscription_line(&self) -> &[u8] {
-        &self.text.as_bytes()[..self.line_bytes as usize]
-    }
-
-    /// The version that the frame must be encoded for.
-    #[must_use]
-    pub fn version(&self) -> Version {
-        self.version
-    }
-
-    /// The destination to show instead of the publication's own.
-    #[must_use]
-    pub fn shown(&self) -> Option<&str> {
-        self.is_shown.then(|| &self.text[self.line_bytes as usize..])
-    }
-
-    /// The subscribers, at least one, in no promised but in a repeatable order.
-    #[must_use]
-    pub fn members(&self) -> &[Member] {
-        &self.members
-    }
-
-    fn look(&self) -> Look<'_> {
-        let (destination, version, is_shown) = (self.destination.0, self.version, self.is_shown);
-        Look { destination, version, line_bytes: self.line_bytes, is_shown, text: &self.text }
-    }
-}
-
-/// What makes a group: its target and the format as it is written; ids written alike share their bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Look<'a> {
-    destination: u32,
-    version: Version,
-    line_bytes: u32,
-    is_shown: bool,
-    text: &'a str,
-}
-
 /// Where a subscription is: the group's member at this place.
 #[derive(Debug)]
 struct Place {
@@ -149,12 +79,16 @@ enum Name {
 
 /// The subscriptions of one core.
 ///
-/// A target (a channel or a pattern) holds groups, a group holds members; each knows its place in the
-/// list above it, so that it leaves without a search. Names, formats and patterns are looked up once
+/// A target (a channel or a pattern) holds groups, a group holds members; each knows its place in
+/// the
+/// list above it, so that it leaves without a search. Names, formats and patterns are looked up
+/// once
 /// for each subscribe and publication, never for each subscriber.
 ///
-/// Invariants: every subscription is a member of exactly one group, at its place, and every group in its
-/// target's list at its place; no group and no target is empty; two groups of a target differ in format,
+/// Invariants: every subscription is a member of exactly one group, at its place, and every group
+/// in its
+/// target's list at its place; no group and no target is empty; two groups of a target differ in
+/// format,
 /// and two targets in kind or name.
 #[derive(Debug, Default)]
 pub struct Table {
@@ -270,7 +204,8 @@ impl Table {
                 && !self.patterns.matches(channel, &mut Walk::default()).is_empty())
     }
 
-    /// The groups that a publication on `channel` is for: those of the channel itself first, then, for a
+    /// The groups that a publication on `channel` is for: those of the channel itself first, then,
+    /// for a
     /// destination (which begins with a slash), those of every pattern that matches it.
     pub fn groups(&mut self, channel: &str) -> Groups<'_> {
         self.wanted.clear();
@@ -435,7 +370,8 @@ impl<'t> Iterator for Groups<'t> {
     }
 }
 
-/// Gives memory back once a list uses a quarter of it; so far from the edge that it stays amortised.
+/// Gives memory back once a list uses a quarter of it; so far from the edge that it stays
+/// amortised.
 fn give_back<T>(list: &mut Vec<T>) {
     const KEPT_COUNT: usize = 16;
     if KEPT_COUNT < list.capacity() && list.len() < list.capacity() / 4 {
