@@ -389,6 +389,7 @@ mod tests {
     use proptest::sample::select;
 
     use super::*;
+    use crate::proto::stomp::Version;
 
     const PLAIN: Format<'static> =
         Format { id: Some("sub-0"), version: Version::V1_2, shown: None };
