@@ -157,7 +157,10 @@ impl Mailboxes {
                 taken_count += 1;
             }
             has_taken |= 0 < taken_count;
-            if 0 < taken_count && end.is_hungry.swap(false, Ordering::SeqCst) {
+            // Also when nothing was taken: the writer may have marked itself just after the ring
+            // was emptied. One that finds it full again marks itself again.
+            if end.is_hungry.load(Ordering::SeqCst) {
+                end.is_hungry.store(false, Ordering::SeqCst);
                 self.doorbells[index].ring();
             }
         }

@@ -20,7 +20,6 @@ use monoio::net::TcpStream;
 use crate::io::clock::Clock;
 use crate::io::probe::Driver;
 use crate::io::socket::Socket;
-use crate::metrics::Rejected;
 use crate::metrics::health::Phase;
 use crate::shard::connection::ConnectionId;
 use crate::shard::flush::Action;
@@ -122,8 +121,7 @@ impl Core {
             match listener.accept().await {
                 Ok((stream, peer)) => self.open(stream, peer),
                 Err(error) => {
-                    self.shard.borrow().count_rejected(Rejected::Descriptors);
-                    tracing::warn!("accept failed, trying again soon: {error}");
+                    self.shard.borrow_mut().handle_accept_failed(self.now(), &error);
                     monoio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }

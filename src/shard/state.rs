@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -312,9 +313,13 @@ impl Shard {
         usize::try_from(all).unwrap_or(usize::MAX)
     }
 
-    /// Counts a connection that was turned away before the shard knew of it.
-    pub fn count_rejected(&self, why: Rejected) {
-        self.counters.rejected.of(why).add(1);
+    /// A connection could not be accepted: the process is out of descriptors or memory. It waits in
+    /// the backlog, and the owner tries again soon.
+    pub fn handle_accept_failed(&mut self, now: Now, error: &io::Error) {
+        self.counters.rejected.of(Rejected::Descriptors).add(1);
+        if let Some(suppressed) = self.log_limit.admit(now.instant) {
+            tracing::warn!(suppressed, "cannot accept, trying again soon: {error}");
+        }
     }
 
     /// Connections of any kind, for the owner's end.
