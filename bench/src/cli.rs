@@ -15,6 +15,7 @@ use crate::scenario::echo;
 use crate::scenario::fanout;
 use crate::scenario::hold;
 use crate::scenario::idle;
+use crate::swarm;
 use crate::table;
 use crate::versus;
 
@@ -42,6 +43,10 @@ pub struct Common {
     /// CPU that this generator may run on.
     #[arg(long, global = true, value_name = "CPU")]
     pub pin: Option<usize>,
+    /// Never sleep while waiting. A server on the same machine otherwise pays for waking this
+    /// generator with almost every send, which clients elsewhere do not cost it.
+    #[arg(long, global = true)]
+    pub spin: bool,
 }
 
 /// What to run.
@@ -75,6 +80,7 @@ struct Record<'a, P, R> {
 /// The run failed, or its JSON cannot be written.
 pub fn run(cli: &Cli) -> anyhow::Result<bool> {
     let environment = Environment::prepare()?;
+    swarm::set_spin(cli.common.spin);
     if let Some(cpu) = cli.common.pin {
         cpu::pin(cpu)?;
     }

@@ -146,12 +146,16 @@ impl Outbox {
     }
 
     /// Drops what the socket has not begun: all runs but one that is partly sent, or that the
-    /// `in_flight_bytes` of a send under way reach into.
+    /// `in_flight_bytes` of a send under way reach into, with the body that belongs to it. The very
+    /// first run stays too: it answers the handshake, and a close frame means nothing before it.
     pub fn drop_unsent(&mut self, in_flight_bytes: usize) {
         let mut kept_bytes = self.sent_of_first + in_flight_bytes;
+        if self.sent_bytes == 0 {
+            kept_bytes = kept_bytes.max(1);
+        }
         let mut kept_runs = 0;
         for run in &self.runs {
-            if kept_bytes == 0 {
+            if kept_bytes == 0 && !run.is_body() {
                 break;
             }
             kept_runs += 1;
@@ -244,6 +248,30 @@ mod tests {
         outbox.consume(2, at(0));
         outbox.drop_unsent(0);
         assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn dropping_cuts_no_frame_between_its_head_and_its_body() {
+        let meter = Meter::default();
+        let head = |text: &str| Shared::new(text.as_bytes().to_vec(), &meter);
+        let body = || Some(Shared::from_body(b"body".as_slice().into(), &meter));
+        for sent_bytes in [1, 4, 5] {
+            let mut outbox = Outbox::default();
+            outbox.push(&Encoded { head: head("head"), body: body() }, 100, at(0)).unwrap();
+            outbox.push(&Encoded { head: head("next"), body: body() }, 100, at(0)).unwrap();
+            outbox.consume(sent_bytes, at(0));
+            outbox.drop_unsent(0);
+            assert_eq!(bytes(&outbox), &b"headbody"[sent_bytes..], "after {sent_bytes}");
+        }
+    }
+
+    #[test]
+    fn dropping_keeps_the_answer_to_the_handshake() {
+        let mut outbox = Outbox::default();
+        outbox.push(&frame("101"), 100, at(0)).unwrap();
+        outbox.push(&frame("abc"), 100, at(0)).unwrap();
+        outbox.drop_unsent(0);
+        assert_eq!(bytes(&outbox), b"101");
     }
 
     #[test]

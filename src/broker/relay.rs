@@ -248,6 +248,14 @@ impl Relay {
         self.interests.len()
     }
 
+    /// Whether nobody wants anything and nothing is under way, here and as home.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let is_home_empty = self.channels.is_empty() && self.patterns.count() == 0;
+        let is_quiet = self.local.is_empty() && self.events.is_empty() && !self.has_mail();
+        self.interests.is_empty() && is_home_empty && is_quiet
+    }
+
     fn handle_request(&mut self, from: ShardId, request: Request) {
         match request {
             Request::Publish { publication, token } => {

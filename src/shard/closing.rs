@@ -62,6 +62,7 @@ impl Shard {
             ws::push_close(&mut frame, reason.code(), reason.text());
         }
         self.push_raw(now, id, Shared::new(frame, &self.meter.clone()));
+        self.leaving_bytes += self.connections.get_mut(id.0).map_or(0, |it| it.leaving_bytes());
         self.count_close(now, id, reason);
         self.rearm(id);
     }
@@ -102,6 +103,7 @@ impl Shard {
         };
         if let Some(connection) = self.connections.get_mut(id.0) {
             connection.phase = Phase::Closing(closing);
+            self.leaving_bytes += connection.leaving_bytes();
         }
         self.actions.push_back((id, Action::Abort));
         self.counters.closed.of(CloseCode::Abnormal).add(1);
@@ -116,9 +118,10 @@ impl Shard {
         }
     }
 
-    /// Closes the fullest outboxes until all together are within their limit.
+    /// Closes the fullest outboxes until all together are within their limit, but for what those
+    /// that close have on their way: nobody else is closed for that.
     pub(super) fn hold_total(&mut self, now: Now) {
-        if self.meter.bytes() <= self.options.outbox_total_bytes_max {
+        if self.is_total_held() {
             return;
         }
         let mut fullest: Vec<(usize, Key)> = self
@@ -129,11 +132,15 @@ impl Shard {
             .collect();
         fullest.sort_unstable_by(|one, two| two.cmp(one));
         for (_, key) in fullest {
-            if self.meter.bytes() <= self.options.outbox_total_bytes_max {
+            if self.is_total_held() {
                 break;
             }
             self.close(now, ConnectionId(key), CloseReason::OutboxTotal);
         }
+    }
+
+    fn is_total_held(&self) -> bool {
+        self.meter.bytes() <= self.options.outbox_total_bytes_max + self.leaving_bytes
     }
 
     /// Begins the end of all connections; new ones are refused from now on.

@@ -38,6 +38,7 @@ pub(super) struct Connection {
     pub(super) is_dirty: bool,
     /// The page's origin was sent: a browser, whose timers may sleep.
     pub(super) is_browser: bool,
+    /// When it was accepted, and from the upgrade on when that was.
     pub(super) opened_at: Instant,
     pub(super) received_at: Instant,
     /// When bytes were last put into the outbox.
@@ -71,7 +72,6 @@ pub(super) enum Phase {
 pub(super) struct Head {
     pub(super) bytes: Vec<u8>,
     pub(super) limits: http::Limits,
-    pub(super) deadline: Instant,
 }
 
 #[derive(Debug)]
@@ -106,6 +106,18 @@ impl Connection {
             written_at: now,
             pinged_at: None,
             armed: Tick::NEVER,
+        }
+    }
+
+    /// What waits although it is closing.
+    pub(super) fn leaving_bytes(&self) -> usize {
+        match &self.phase {
+            Phase::Closing(closing) if closing.was_active => self.outbox.queued_bytes(),
+            Phase::Closing(_)
+            | Phase::Head(_)
+            | Phase::Stomp(_)
+            | Phase::Echo(_)
+            | Phase::Taken => 0,
         }
     }
 

@@ -58,7 +58,9 @@ impl Shard {
         };
         assert!(sent_bytes <= connection.in_flight_bytes);
         connection.in_flight_bytes = 0;
+        let leaving_bytes = connection.leaving_bytes();
         connection.outbox.consume(sent_bytes, now.instant);
+        self.leaving_bytes -= leaving_bytes - connection.leaving_bytes();
         self.counters.bytes_sent.add(sent_bytes as u64);
         if !connection.outbox.is_empty() {
             self.mark_dirty(id);

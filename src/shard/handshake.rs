@@ -65,6 +65,7 @@ impl Shard {
                     let early = head.bytes.split_off(head_bytes);
                     if let Some(connection) = self.connections.get_mut(id.0) {
                         connection.is_browser = is_browser;
+                        connection.opened_at = now.instant;
                     }
                     self.handshakes_count -= 1;
                     self.enter_active();

@@ -43,8 +43,9 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(id.0) else {
             return;
         };
+        let mut input = bytes;
         let (phase, close) = match mem::replace(&mut connection.phase, Phase::Taken) {
-            Phase::Head(head) => match self.ingest_head(now, id, head, bytes) {
+            Phase::Head(head) => match self.ingest_head(now, id, head, &*mem::take(&mut input)) {
                 Outcome::Incomplete(head) => (Phase::Head(head), None),
                 Outcome::Answered(phase) => (phase, None),
                 Outcome::Upgraded(phase, mut early) => {
@@ -56,19 +57,23 @@ impl Shard {
                 }
             },
             Phase::Stomp(mut stomp) => {
-                let close = self.ingest_stomp(now, id, &mut stomp, bytes).err();
+                let close = self.ingest_stomp(now, id, &mut stomp, &mut input).err();
                 (Phase::Stomp(stomp), close)
             }
             Phase::Echo(mut decoder) => {
-                let close = self.ingest_echo(now, id, &mut decoder, bytes).err();
+                let close = self.ingest_echo(now, id, &mut decoder, &mut input).err();
                 (Phase::Echo(decoder), close)
             }
-            Phase::Closing(closing) => (self.ingest_closing(id, closing, bytes), None),
+            Phase::Closing(closing) => {
+                (self.ingest_closing(id, closing, mem::take(&mut input)), None)
+            }
             Phase::Taken => unreachable!("bytes are worked on one after the other"),
         };
         self.put_back(id, phase);
         if let Some(reason) = close {
             self.close(now, id, reason);
+            // The peer's own close frame may stand right behind what made us close.
+            self.ingest(now, id, input);
         }
     }
 
@@ -83,12 +88,11 @@ impl Shard {
         now: Now,
         id: ConnectionId,
         stomp: &mut Stomp,
-        bytes: &mut [u8],
+        input: &mut &mut [u8],
     ) -> Result<(), CloseReason> {
         let Stomp { ws: messages, decoder, session } = stomp;
-        let mut input = bytes;
         loop {
-            let event = guarded_decode(messages, &mut input)?;
+            let event = guarded_decode(messages, input)?;
             let mut payload = match event {
                 None => return Ok(()),
                 Some(ws::Event::Text(payload) | ws::Event::Binary(payload)) => payload,
@@ -145,11 +149,10 @@ impl Shard {
         now: Now,
         id: ConnectionId,
         decoder: &mut ws::Decoder,
-        bytes: &mut [u8],
+        input: &mut &mut [u8],
     ) -> Result<(), CloseReason> {
-        let mut input = bytes;
         loop {
-            let event = guarded_decode(decoder, &mut input)?;
+            let event = guarded_decode(decoder, input)?;
             let (opcode, payload): (_, &[u8]) = match event {
                 None => return Ok(()),
                 Some(ws::Event::Text(payload)) => (ws::Opcode::Text, payload),

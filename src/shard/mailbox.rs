@@ -101,8 +101,19 @@ impl Mailboxes {
         &self.doorbells[usize::from(self.me.0)]
     }
 
-    /// Moves the shard's mail into the rings, as far as they have room.
-    pub fn send(&mut self, shard: &mut Shard) {
+    /// Moves the shard's mail into the rings, as far as they have room, and lets it go on with what
+    /// waited for that.
+    pub fn send(&mut self, now: Now, shard: &mut Shard) {
+        loop {
+            self.send_waiting(shard);
+            // Mail that is left waits for a full ring, whose reader rings our bell.
+            if shard.has_mail() || !shard.handle_mail_sent(now) {
+                return;
+            }
+        }
+    }
+
+    fn send_waiting(&mut self, shard: &mut Shard) {
         for (index, out) in self.to.iter_mut().enumerate() {
             let Some(out) = out else { continue };
             let to = shard_id(index);

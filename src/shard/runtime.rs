@@ -206,7 +206,7 @@ impl Core {
         let now = self.now();
         let mut shard = self.shard.borrow_mut();
         shard.handle_turn_end(now.instant);
-        self.mailboxes.borrow_mut().send(&mut shard);
+        self.mailboxes.borrow_mut().send(now, &mut shard);
         while let Some((id, batch)) = shard.poll_send() {
             let Some(socket) = self.socket(id) else {
                 shard.handle_send_failed(now, id);
@@ -269,9 +269,10 @@ impl Core {
             poll_fn(|context| self.mailboxes.borrow().doorbell().poll_rung(context)).await;
             let mut mailboxes = self.mailboxes.borrow_mut();
             let mut shard = self.shard.borrow_mut();
-            mailboxes.send(&mut shard);
-            let has_taken = mailboxes.receive(self.now(), &mut shard);
-            mailboxes.send(&mut shard);
+            let now = self.now();
+            mailboxes.send(now, &mut shard);
+            let has_taken = mailboxes.receive(now, &mut shard);
+            mailboxes.send(now, &mut shard);
             // Requests that had no room for their replies are tried again when there is some.
             if has_taken && mailboxes.has_requests() {
                 mailboxes.doorbell().ring();

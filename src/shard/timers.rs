@@ -10,6 +10,7 @@ use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Phase;
 use crate::shard::flush::Action;
 use crate::shard::state::Shard;
+use crate::shard::state::TICK;
 use crate::stdx::time::Instant;
 use crate::stdx::time::Now;
 use crate::stdx::wheel::Tick;
@@ -58,9 +59,12 @@ impl Shard {
         };
         let instant = now.instant;
         let ended_at = self.paused.ended_at;
+        let silent_since = connection.opened_at.max(ended_at);
+        // While we do not read, nobody's silence counts.
+        let is_late = |timeout| !self.paused.is_on && silent_since.after(timeout) <= instant;
         match &mut connection.phase {
-            Phase::Head(head) => {
-                if head.deadline <= instant {
+            Phase::Head(_) => {
+                if is_late(self.options.handshake_timeout) {
                     let phase = self.time_out_head(now, id);
                     if let Some(connection) = self.connections.get_mut(id.0) {
                         connection.phase = phase;
@@ -71,15 +75,13 @@ impl Shard {
                 if closing.deadline <= instant && !closing.is_aborted {
                     closing.is_aborted = true;
                     self.actions.push_back((id, Action::Abort));
-                    if closing.was_active {
+                    if closing.ws.is_some() {
                         self.counters.connection_errors.of(ConnectionError::Close).add(1);
                     }
                 }
             }
             Phase::Stomp(stomp) => {
-                let is_late = stomp.session.is_fresh()
-                    && connection.opened_at.after(self.options.first_frame_timeout) <= instant;
-                if is_late {
+                if stomp.session.is_fresh() && is_late(self.options.first_frame_timeout) {
                     self.close(now, id, CloseReason::NoFirstFrame);
                     return;
                 }
@@ -107,7 +109,6 @@ impl Shard {
         }
         let times = Times::of(connection, &self.options, ended_at);
         let is_due = |deadline: Option<Instant>| deadline.is_some_and(|it| it <= now.instant);
-        // While we do not read, nobody's silence counts.
         if !self.paused.is_on {
             if is_due(times.heart_beat_lost) {
                 return self.close(now, id, CloseReason::HeartBeatLost);
@@ -149,9 +150,12 @@ impl Times {
             }
         };
         let heard_at = connection.received_at.max(pause_ended_at);
-        // Clients count from their last read; a fifth of the interval is left for the way there.
-        let heart_beat = (!heart_beats.send.is_zero())
-            .then(|| connection.written_at.after(heart_beats.send * 4 / 5));
+        // Clients count from their last read; a fifth of the interval is left for the way there,
+        // and of a short one what the wheel and a late timer may take.
+        let send = heart_beats.send;
+        let heart_beat = (!send.is_zero()).then(|| {
+            connection.written_at.after((send * 4 / 5).min(send.saturating_sub(TICK * 3)))
+        });
         if !heart_beats.receive.is_zero() {
             let mut silence = heart_beats.receive * 5 / 2;
             if connection.is_browser && SLEEPY_INTERVAL_MIN <= heart_beats.receive {
@@ -176,12 +180,13 @@ fn next_deadline(
     pause_ended_at: Instant,
 ) -> Instant {
     let mut deadlines = [None; 7];
+    let silent_since = connection.opened_at.max(pause_ended_at);
     match &connection.phase {
-        Phase::Head(head) => return head.deadline,
+        Phase::Head(_) => return silent_since.after(options.handshake_timeout),
         Phase::Closing(closing) => return closing.deadline,
         Phase::Stomp(stomp) => {
             if stomp.session.is_fresh() {
-                deadlines[0] = Some(connection.opened_at.after(options.first_frame_timeout));
+                deadlines[0] = Some(silent_since.after(options.first_frame_timeout));
             }
             deadlines[1] = stomp.session.next_deadline();
         }

@@ -79,6 +79,12 @@ impl Shared {
     pub fn is_empty(&self) -> bool {
         self.as_slice().is_empty()
     }
+
+    /// Whether it is a body, which belongs to the head in front of it.
+    #[must_use]
+    pub fn is_body(&self) -> bool {
+        matches!(self.0.bytes, Storage::Body(_))
+    }
 }
 
 impl fmt::Debug for Shared {

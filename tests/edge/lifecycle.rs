@@ -42,6 +42,7 @@ fn a_signal_closes_every_session_with_1012_and_exits_0(driver: Driver) {
     for client in &mut clients {
         assert_eq!(client.closed(), 1012);
     }
+    drop(clients);
     assert_eq!(server.await_exit().code(), Some(0));
 }
 
@@ -50,6 +51,7 @@ fn an_interrupt_ends_it_as_well(driver: Driver) {
     let mut client = Client::session(&server, "user");
     server.signal(Signal::INT);
     assert_eq!(client.closed(), 1012);
+    drop(client);
     assert_eq!(server.await_exit().code(), Some(0));
 }
 

@@ -84,6 +84,8 @@ fn close_code(stream: &mut TcpStream) -> u16 {
         let (first, payload) = read_frame(stream).expect("a close frame before the end");
         if first == 0x88 {
             assert!(2 <= payload.len(), "the close frame has no code");
+            // Our half of the closing handshake; a server that has ended the stream needs none.
+            stream.write_all(&frame(0x88, &payload[..2])).ok();
             assert_eq!(read_frame(stream), None, "nothing follows a close frame");
             return u16::from_be_bytes([payload[0], payload[1]]);
         }

@@ -1,6 +1,7 @@
 //! The server Ringway is compared with: broadcast and echo on tokio-tungstenite.
 //!
-//! Every text message of a client goes to all other clients through a queue per connection; a task
+//! A client that says `subscribe` is answered `subscribed` and gets every other text message of
+//! every other client, through a queue per connection; a task
 //! that wakes up writes all that is queued and flushes once. `/echo` returns what it gets. It holds
 //! no STOMP, no limits and no clean end: it stands for what a user would write in an afternoon,
 //! with the settings that make it fast.
@@ -72,9 +73,9 @@ impl Room {
         self.queues.borrow_mut().remove(&number);
     }
 
-    fn broadcast(&self, from: u64, text: &Utf8Bytes) {
+    fn broadcast(&self, from: Option<u64>, text: &Utf8Bytes) {
         for (number, queue) in self.queues.borrow().iter() {
-            if *number != from && queue.try_send(text.clone()).is_err() {
+            if Some(*number) != from && queue.try_send(text.clone()).is_err() {
                 eprintln!("the queue of connection {number} is full: a message is dropped");
             }
         }
@@ -116,17 +117,11 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 async fn connection(stream: TcpStream, config: WebSocketConfig, room: Rc<Room>) {
-    let (number, ended) = match greet(stream, config).await {
-        Ok((socket, true)) => (None, echo(socket).await),
-        Ok((socket, false)) => {
-            let (number, queue) = room.enter();
-            (Some(number), subscriber(socket, number, queue, &room).await)
-        }
-        Err(error) => (None, Err(error)),
+    let ended = match greet(stream, config).await {
+        Ok((socket, true)) => echo(socket).await,
+        Ok((socket, false)) => listener(socket, &room).await,
+        Err(error) => Err(error),
     };
-    if let Some(number) = number {
-        room.leave(number);
-    }
     use tungstenite::Error::{AlreadyClosed, ConnectionClosed, Io, Protocol};
     match ended {
         // How clients usually leave.
@@ -162,6 +157,24 @@ async fn echo(mut socket: WebSocketStream<TcpStream>) -> tungstenite::Result<()>
     Ok(())
 }
 
+/// A client of the room, at first without a subscription.
+async fn listener(mut socket: WebSocketStream<TcpStream>, room: &Room) -> tungstenite::Result<()> {
+    while let Some(message) = socket.next().await {
+        match message? {
+            Message::Text(text) if text == "subscribe" => {
+                let (number, queue) = room.enter();
+                socket.send(Message::Text("subscribed".into())).await?;
+                let ended = subscriber(socket, number, queue, room).await;
+                room.leave(number);
+                return ended;
+            }
+            Message::Text(text) => room.broadcast(None, &text),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 async fn subscriber(
     mut socket: WebSocketStream<TcpStream>,
     number: u64,
@@ -180,7 +193,7 @@ async fn subscriber(
                 socket.flush().await?;
             }
             message = socket.next() => match message {
-                Some(Ok(Message::Text(text))) => room.broadcast(number, &text),
+                Some(Ok(Message::Text(text))) => room.broadcast(Some(number), &text),
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Err(error),
                 None => return Ok(()),

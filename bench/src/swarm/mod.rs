@@ -8,6 +8,8 @@ use std::io::Read as _;
 use std::io::Write as _;
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -58,6 +60,14 @@ pub struct Swarm {
     closings: Vec<Closing>,
     pings_count: u64,
     heart_beats: Option<(Duration, Duration)>,
+}
+
+/// Whether this process asks again instead of sleeping; said once, before the first swarm.
+static SPIN: AtomicBool = AtomicBool::new(false);
+
+/// Says whether swarms of this process sleep while they wait.
+pub fn set_spin(does_spin: bool) {
+    SPIN.store(does_spin, Ordering::Relaxed);
 }
 
 struct Connection {
@@ -175,10 +185,18 @@ impl Swarm {
     {
         let mut events = std::mem::take(&mut self.events);
         events.clear();
-        let timeout = Timespec::try_from(timeout).context("the timeout is too long")?;
-        match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error).context("cannot wait for the sockets"),
+        let does_spin = SPIN.load(Ordering::Relaxed);
+        let deadline = clock::now() + timeout;
+        loop {
+            let left = if does_spin { Duration::ZERO } else { timeout };
+            let left = Timespec::try_from(left).context("the timeout is too long")?;
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&left)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error).context("cannot wait for the sockets"),
+            }
+            if !does_spin || !events.is_empty() || deadline <= clock::now() {
+                break;
+            }
         }
         for event in &events {
             let (flags, data) = (event.flags, event.data);

@@ -44,7 +44,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 pub enum Dialect {
     /// STOMP 1.2: sessions subscribe with a receipt.
     Stomp,
-    /// Bare text messages: whoever is connected is subscribed.
+    /// Bare text messages: `subscribe`, answered by `subscribed`, and from then on what is sent.
     Plain,
 }
 
@@ -163,7 +163,12 @@ fn next_step(
 ) -> anyhow::Result<Step> {
     let message = match (incoming, opening.dialect) {
         (Incoming::Closed(why), _) => anyhow::bail!("{why}"),
-        (Incoming::Upgraded, Dialect::Plain) => return Ok(Step::Ready),
+        // A subscriber speaks first here too. TCP acknowledges less on connections that both ends
+        // have spoken on, so a client that only listens would make the peer's sends look cheaper.
+        (Incoming::Upgraded, Dialect::Plain) => {
+            return Ok(destination().map_or(Step::Ready, |_| Step::Say(b"subscribe".to_vec())));
+        }
+        (Incoming::Message(b"subscribed"), Dialect::Plain) => return Ok(Step::Ready),
         (Incoming::Upgraded, Dialect::Stomp) => {
             let mut text = Vec::new();
             stomp::encode_connect(&opening.url.host, opening.heart_beat_ms, &mut text);

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::ErrorKind::WouldBlock;
+use std::io::ErrorKind;
 use std::io::Write;
 use std::net::TcpStream;
 
@@ -247,7 +247,7 @@ impl Client {
             if let Some(code) = self.closed {
                 // Reading on sends our half of the closing handshake.
                 let end = self.socket.read().expect_err("nothing follows a close frame");
-                let timed_out = matches!(&end, Error::Io(it) if it.kind() == WouldBlock);
+                let timed_out = matches!(&end, Error::Io(it) if it.kind() == ErrorKind::WouldBlock);
                 assert!(!timed_out, "the server keeps the socket open after its close frame");
                 return code;
             }
@@ -268,7 +268,12 @@ impl Client {
     /// The next WebSocket message or control frame, unread by this client.
     #[track_caller]
     pub(crate) fn websocket_message(&mut self) -> Message {
-        self.socket.read().expect("a message comes")
+        loop {
+            match self.socket.read() {
+                Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
+                read => return read.expect("a message comes"),
+            }
+        }
     }
 
     /// The socket below, for bytes that no client would send.
@@ -300,6 +305,7 @@ impl Client {
             }
             Ok(Message::Close(None)) => panic!("a close frame of the server carries a code"),
             Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => return,
+            Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => return,
             Err(Error::Io(error)) => panic!("nothing more came: {error}"),
             Err(error) => panic!("the server broke off: {error}"),
         };

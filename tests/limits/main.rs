@@ -1,0 +1,16 @@
+//! Every limit of a shard at both sides of its bound: one shard, without sockets, in made-up time.
+
+mod wire;
+mod world;
+
+mod connecting;
+mod credit;
+mod ending;
+mod heart_beats;
+mod outbox;
+mod outbox_total;
+mod receipts;
+mod sessions;
+mod silence;
+mod sizes;
+mod transactions;
