@@ -2,9 +2,10 @@
 //!
 //! It moves bytes and must never know frames, sessions or destinations. Read `probe` (which
 //! driver),
-//! `listener`, `socket` (the marked unsafe room), then `clock`.
+//! `listener`, `socket` (the marked unsafe room), `poller`, then `clock`.
 
 pub mod clock;
 pub mod listener;
+pub mod poller;
 pub mod probe;
 pub mod socket;

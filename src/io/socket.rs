@@ -4,8 +4,12 @@
 use std::cell::UnsafeCell;
 use std::io;
 use std::io::IoSlice;
+use std::os::fd::AsFd;
 use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
+use std::os::fd::FromRawFd;
+use std::os::fd::IntoRawFd;
+use std::os::fd::OwnedFd;
 
 use arrayvec::ArrayVec;
 use monoio::buf::IoBuf;
@@ -23,33 +27,40 @@ use crate::stdx::bytes::Shared;
 ///
 /// The owner sees to it that one send at the most is under way (two would interleave once the
 /// socket buffer fills).
-pub struct Socket {
-    stream: UnsafeCell<TcpStream>,
+pub struct Socket(Kind);
+
+enum Kind {
+    /// Its operations go through the runtime's ring.
+    Ring(UnsafeCell<TcpStream>),
+    /// Its readiness is told by a [`Poller`](crate::io::poller::Poller).
+    Polled(OwnedFd),
 }
 
 impl Socket {
-    /// Takes over an accepted stream.
+    /// Takes over an accepted stream, for operations through the ring.
     #[must_use]
-    pub fn new(stream: TcpStream) -> Self {
-        Self { stream: UnsafeCell::new(stream) }
+    pub fn ring(stream: TcpStream) -> Self {
+        Self(Kind::Ring(UnsafeCell::new(stream)))
     }
 
-    /// Waits until there is something to receive: bytes, the end, or an error.
+    /// Takes over an accepted stream, away from the runtime, for a poller.
+    #[must_use]
+    pub fn polled(stream: TcpStream) -> Self {
+        let descriptor = stream.into_raw_fd();
+        // SAFETY: `into_raw_fd` gives up the only owner of this open descriptor.
+        Self(Kind::Polled(unsafe { OwnedFd::from_raw_fd(descriptor) }))
+    }
+
+    /// Waits on the ring until there is something to receive: bytes, the end, or an error.
     ///
     /// # Errors
     ///
-    /// When the kernel will not wait on this socket.
+    /// When the kernel will not wait on this socket, or a poller does.
     pub async fn readable(&self) -> io::Result<()> {
-        self.stream().readable(false).await
-    }
-
-    /// Waits until the socket takes bytes again.
-    ///
-    /// # Errors
-    ///
-    /// As [`Socket::readable`].
-    pub async fn writable(&self) -> io::Result<()> {
-        self.stream().writable(false).await
+        match &self.0 {
+            Kind::Ring(stream) => borrow(stream).readable(false).await,
+            Kind::Polled(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     /// Receives what is there without waiting; 0 at the end of the stream.
@@ -79,15 +90,18 @@ impl Socket {
         Ok(rustix::net::send(self.fd(), bytes, flags)?)
     }
 
-    /// Sends a batch through the driver and waits until it was taken, maybe in part.
+    /// Sends a batch through the ring and waits until it was taken, maybe in part.
     ///
     /// # Errors
     ///
-    /// When the connection is over.
+    /// When the connection is over, or the socket is a poller's.
     pub async fn send(&self, batch: Batch) -> io::Result<usize> {
-        // SAFETY: as in `stream`; monoio submits inside the call and its future keeps only the
+        let Kind::Ring(stream) = &self.0 else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        // SAFETY: as in `borrow`; monoio submits inside the call and its future keeps only the
         // descriptor's clone, so this reference is not used after the call has returned.
-        let stream = unsafe { &mut *self.stream.get() };
+        let stream = unsafe { &mut *stream.get() };
         match batch {
             Batch::One(bytes, offset) => stream.write(Rest { bytes, offset }).await.0,
             Batch::Copied(bytes) => stream.write(bytes).await.0,
@@ -106,19 +120,24 @@ impl Socket {
         let _gone = rustix::net::shutdown(self.fd(), Shutdown::Write);
     }
 
-    fn stream(&self) -> &TcpStream {
-        // SAFETY: the pointer is to the stream inside `self`. A stream holds one counted descriptor
-        // that no method changes: `write` and `writev` take `&mut` only to clone that descriptor
-        // into their operation, on this same thread (the cell makes `Socket` neither `Sync` nor
-        // shared with another), so no reference is ever read after another was written through.
-        unsafe { &*self.stream.get() }
+    /// The descriptor, for calls that do not outlive the socket.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        match &self.0 {
+            // SAFETY: the descriptor is open as long as the stream, which `self` keeps for at least
+            // the life of this borrow.
+            Kind::Ring(stream) => unsafe { BorrowedFd::borrow_raw(borrow(stream).as_raw_fd()) },
+            Kind::Polled(descriptor) => descriptor.as_fd(),
+        }
     }
+}
 
-    fn fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the descriptor is open as long as the stream, which `self` keeps for at least
-        // the life of this borrow.
-        unsafe { BorrowedFd::borrow_raw(self.stream().as_raw_fd()) }
-    }
+fn borrow(stream: &UnsafeCell<TcpStream>) -> &TcpStream {
+    // SAFETY: the pointer is to the stream that the caller holds. A stream holds one counted
+    // descriptor that no method changes: `write` and `writev` take `&mut` only to clone that
+    // descriptor into their operation, on this same thread (the cell makes `Socket` neither `Sync`
+    // nor shared with another), so no reference is ever read after another was written through.
+    unsafe { &*stream.get() }
 }
 
 /// What is left of one shared run.

@@ -16,6 +16,18 @@ use crate::stdx::wheel::Tick;
 pub struct ConnectionId(pub(super) Key);
 
 impl ConnectionId {
+    /// The id as one number, for what the kernel hands back.
+    #[must_use]
+    pub const fn to_bits(self) -> u64 {
+        self.0.to_bits()
+    }
+
+    /// The id of these bits, which may be that of a connection that is gone.
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(Key::from_bits(bits))
+    }
+
     /// Position among the connections of the shard; given again to a later connection.
     #[must_use]
     pub fn index(self) -> usize {

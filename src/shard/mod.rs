@@ -8,8 +8,8 @@
 //! runtime; the simulation in `tests/sim` carries them by the numbers of a seed.
 //!
 //! Read `state` (what a shard is), `connection`, `handshake` (HTTP), `ingest` (bytes to frames),
-//! `apply` (frames to effects), `fanout`, `flush`, `closing`, `timers`, then `mailbox` and
-//! `runtime`.
+//! `apply` (frames to effects), `fanout`, `flush`, `closing`, `timers`, then `mailbox`, `runtime` and
+//! `polled`.
 #![forbid(unsafe_code)]
 
 mod apply;
@@ -21,6 +21,7 @@ mod handshake;
 mod ingest;
 mod log_limit;
 pub mod mailbox;
+mod polled;
 pub mod runtime;
 mod state;
 mod timers;

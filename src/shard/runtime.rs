@@ -18,6 +18,7 @@ use monoio::net::TcpListener;
 use monoio::net::TcpStream;
 
 use crate::io::clock::Clock;
+use crate::io::poller::Poller;
 use crate::io::probe::Driver;
 use crate::io::socket::Socket;
 use crate::metrics::health::Phase;
@@ -33,7 +34,7 @@ use crate::stdx::time::Instant;
 use crate::stdx::time::Now;
 
 /// Bytes of the one receive buffer of a shard.
-const RECEIVE_BYTES: usize = 64 * 1024;
+pub(super) const RECEIVE_BYTES: usize = 64 * 1024;
 /// Receives in a row after which a busy connection lets the others go on.
 const RECEIVES_IN_A_ROW_MAX: u32 = 4;
 /// How long a shard without descriptors waits before it accepts again.
@@ -61,24 +62,31 @@ pub struct Setup {
 }
 
 /// One running shard, shared by its tasks.
-struct Core {
-    shard: RefCell<Shard>,
+pub(super) struct Core {
+    pub(super) shard: RefCell<Shard>,
     /// By the index of the connection, with its whole id: an index lives on in a later connection.
-    sockets: RefCell<Vec<Option<Owned>>>,
+    pub(super) sockets: RefCell<Vec<Option<Owned>>>,
     mailboxes: RefCell<Mailboxes>,
     buffer: RefCell<Box<[u8]>>,
     clock: Clock,
     unix_start_ms: Cell<u64>,
     /// The clock as it was read last.
     recent: Cell<Now>,
-    driver: Driver,
+    /// The sockets' readiness, with the epoll driver.
+    pub(super) poller: Option<RefCell<Poller>>,
     flush: Notify,
     /// Readers that wait for credit.
     starved: RefCell<Vec<Waker>>,
 }
 
 /// A socket and whose it is.
-type Owned = (ConnectionId, Rc<Socket>);
+#[derive(Clone)]
+pub(super) struct Owned {
+    pub(super) id: ConnectionId,
+    pub(super) socket: Rc<Socket>,
+    /// Its last send found no room; a poller tells when there is some.
+    pub(super) awaits_room: bool,
+}
 
 /// Runs a shard until it has drained.
 ///
@@ -98,13 +106,19 @@ pub async fn run(setup: Setup) -> io::Result<()> {
         clock,
         unix_start_ms: Cell::new(clock.unix_start_ms()),
         recent: Cell::new(clock.now(clock.unix_start_ms())),
-        driver,
+        poller: match driver {
+            Driver::IoUring => None,
+            Driver::Epoll => Some(RefCell::new(Poller::new()?)),
+        },
         flush: Notify::default(),
         starved: RefCell::default(),
     });
     monoio::spawn(Rc::clone(&core).accept_all(listener));
     monoio::spawn(Rc::clone(&core).flush_all());
     monoio::spawn(Rc::clone(&core).take_mail());
+    if core.poller.is_some() {
+        monoio::spawn(Rc::clone(&core).poll_all());
+    }
     health.shard_started();
     while health.phase() != Phase::Draining {
         monoio::time::sleep(TICK).await;
@@ -133,14 +147,26 @@ impl Core {
         let Some(id) = self.shard.borrow_mut().handle_opened(now, peer) else {
             return;
         };
-        let socket = Rc::new(Socket::new(stream));
+        let socket = match self.poller {
+            None => Socket::ring(stream),
+            Some(_) => Socket::polled(stream),
+        };
+        let socket = Rc::new(socket);
+        let owned = Owned { id, socket: Rc::clone(&socket), awaits_room: false };
         let mut sockets = self.sockets.borrow_mut();
         if sockets.len() <= id.index() {
             sockets.resize_with(id.index() + 1, || None);
         }
-        sockets[id.index()] = Some((id, Rc::clone(&socket)));
+        sockets[id.index()] = Some(owned);
         drop(sockets);
-        monoio::spawn(Rc::clone(self).read_all(id, socket));
+        match &self.poller {
+            None => drop(monoio::spawn(Rc::clone(self).read_all(id, socket))),
+            Some(poller) => {
+                if poller.borrow().add(&socket, id.to_bits()).is_err() {
+                    self.close(id, &socket);
+                }
+            }
+        }
     }
 
     /// One connection's reader: holds no buffer while it waits.
@@ -160,6 +186,11 @@ impl Core {
                 yield_once().await;
             }
         }
+        self.close(id, &socket);
+    }
+
+    /// Forgets a connection whose stream has ended or failed.
+    pub(super) fn close(&self, id: ConnectionId, socket: &Socket) {
         if let Some(entry) = self.sockets.borrow_mut().get_mut(id.index()) {
             *entry = None;
         }
@@ -169,7 +200,8 @@ impl Core {
         self.notify();
     }
 
-    fn receive(&self, id: ConnectionId, socket: &Socket) -> io::Result<usize> {
+    /// Receives once and hands the bytes to the shard; fewer than [`RECEIVE_BYTES`] are all there is.
+    pub(super) fn receive(&self, id: ConnectionId, socket: &Socket) -> io::Result<usize> {
         let mut buffer = self.buffer.borrow_mut();
         let received_bytes = socket.try_receive(&mut buffer)?;
         if 0 < received_bytes {
@@ -184,7 +216,7 @@ impl Core {
     }
 
     /// Waits while the shard has no credit.
-    async fn credit(&self) {
+    pub(super) async fn credit(&self) {
         poll_fn(|context| {
             if self.shard.borrow_mut().has_credit(self.recent.get().instant) {
                 return Poll::Ready(());
@@ -202,7 +234,7 @@ impl Core {
         }
     }
 
-    fn flush_once(self: &Rc<Self>) {
+    pub(super) fn flush_once(self: &Rc<Self>) {
         let now = self.now();
         let mut shard = self.shard.borrow_mut();
         shard.handle_turn_end(now.instant);
@@ -212,17 +244,17 @@ impl Core {
                 shard.handle_send_failed(now, id);
                 continue;
             };
-            match self.driver {
-                Driver::IoUring => {
-                    monoio::spawn(Rc::clone(self).send(id, socket, batch));
+            if self.poller.is_none() {
+                monoio::spawn(Rc::clone(self).send(id, socket, batch));
+                continue;
+            }
+            match socket.try_send(&batch) {
+                Ok(sent_bytes) => shard.handle_sent(now, id, sent_bytes),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.await_room(id),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    shard.handle_sent(now, id, 0);
                 }
-                Driver::Epoll => match socket.try_send(&batch) {
-                    Ok(sent_bytes) => shard.handle_sent(now, id, sent_bytes),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        monoio::spawn(Rc::clone(self).send_later(id, socket));
-                    }
-                    Err(_) => shard.handle_send_failed(now, id),
-                },
+                Err(_) => shard.handle_send_failed(now, id),
             }
         }
         while let Some((id, action)) = shard.poll_action() {
@@ -245,19 +277,6 @@ impl Core {
         let mut shard = self.shard.borrow_mut();
         match sent {
             Ok(sent_bytes) => shard.handle_sent(now, id, sent_bytes),
-            Err(_) => shard.handle_send_failed(now, id),
-        }
-        drop(shard);
-        self.notify();
-    }
-
-    /// The socket buffer is full: waits for room, then lets the flush try again.
-    async fn send_later(self: Rc<Self>, id: ConnectionId, socket: Rc<Socket>) {
-        let waited = socket.writable().await;
-        let now = self.now();
-        let mut shard = self.shard.borrow_mut();
-        match waited {
-            Ok(()) => shard.handle_sent(now, id, 0),
             Err(_) => shard.handle_send_failed(now, id),
         }
         drop(shard);
@@ -290,7 +309,7 @@ impl Core {
     }
 
     /// Reads the clock.
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         let now = self.clock.now(self.unix_start_ms.get());
         self.recent.set(now);
         now
@@ -313,10 +332,10 @@ impl Core {
         }
     }
 
-    fn socket(&self, id: ConnectionId) -> Option<Rc<Socket>> {
+    pub(super) fn socket(&self, id: ConnectionId) -> Option<Rc<Socket>> {
         let sockets = self.sockets.borrow();
-        let (owner, socket) = sockets.get(id.index())?.as_ref()?;
-        (*owner == id).then(|| Rc::clone(socket))
+        let owned = sockets.get(id.index())?.as_ref()?;
+        (owned.id == id).then(|| Rc::clone(&owned.socket))
     }
 }
 
@@ -349,7 +368,7 @@ impl Notify {
 }
 
 /// Lets the tasks behind this one run first.
-async fn yield_once() {
+pub(super) async fn yield_once() {
     let mut has_yielded = false;
     poll_fn(|context| {
         if std::mem::replace(&mut has_yielded, true) {

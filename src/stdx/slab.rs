@@ -8,6 +8,21 @@ pub struct Key {
     generation: u32,
 }
 
+impl Key {
+    /// Both numbers as one, for what the kernel hands back.
+    #[must_use]
+    pub const fn to_bits(self) -> u64 {
+        (self.generation as u64) << 32 | self.index as u64
+    }
+
+    /// The key of these bits.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "each half is taken on purpose")]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self { index: bits as u32, generation: (bits >> 32) as u32 }
+    }
+}
+
 /// Entries of one kind, found by [`Key`] or, where the owner knows the entry to be there, by index.
 ///
 /// Invariants: `vacant` holds just the indexes without a value, so `len` = entries − vacant; an
@@ -124,6 +139,16 @@ mod tests {
         assert_eq!(slab.get(second), Some(&"second"));
         assert_eq!(slab.key_at(first.index), Some(second));
         assert_eq!(slab.len(), 1);
+    }
+
+    #[test]
+    fn a_key_comes_back_from_its_bits() {
+        let mut slab = Slab::default();
+        let first = slab.insert(());
+        slab.remove(first);
+        let key = slab.insert(());
+        assert_eq!(Key::from_bits(key.to_bits()), key);
+        assert_ne!(Key::from_bits(first.to_bits()), key);
     }
 
     #[test]

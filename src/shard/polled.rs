@@ -1,0 +1,114 @@
+//! Readers of the epoll driver: one task takes the edges of all sockets, then ends the turn itself.
+
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+
+use crate::io::poller::Readiness;
+use crate::shard::connection::ConnectionId;
+use crate::shard::runtime::Core;
+use crate::shard::runtime::RECEIVE_BYTES;
+use crate::shard::runtime::yield_once;
+
+/// A connection that may have something to receive.
+#[derive(Clone, Copy)]
+struct Ready {
+    id: ConnectionId,
+    /// The end was told with the edge: no further edge will come for it.
+    has_ended: bool,
+}
+
+impl Core {
+    /// Receives from all connections, one share each per turn.
+    pub(super) async fn poll_all(self: Rc<Self>) {
+        let mut told: Vec<Readiness> = Vec::new();
+        let mut ready: VecDeque<Ready> = VecDeque::new();
+        let mut has_more = false;
+        loop {
+            if ready.is_empty() && !has_more {
+                self.wait().await;
+            }
+            told.clear();
+            has_more = self.take_edges(&mut told);
+            for edge in &told {
+                let id = ConnectionId::from_bits(edge.token);
+                if edge.is_writable {
+                    self.note_room(id);
+                }
+                if edge.is_readable {
+                    ready.push_back(Ready { id, has_ended: edge.has_ended });
+                }
+            }
+            for _ in 0..ready.len() {
+                self.credit().await;
+                let Some(next) = ready.pop_front() else { break };
+                if self.receive_share(next) {
+                    ready.push_back(next);
+                }
+            }
+            self.flush_once();
+            if !ready.is_empty() || has_more {
+                yield_once().await;
+            }
+        }
+    }
+
+    /// The borrow across the wait is shared: others only add sockets meanwhile.
+    #[expect(
+        clippy::await_holding_refcell_ref,
+        reason = "nobody borrows it mutably but the waiter"
+    )]
+    async fn wait(&self) {
+        let Some(poller) = &self.poller else { return };
+        let waited = poller.borrow().wait().await;
+        if let Err(error) = waited {
+            tracing::error!("cannot wait for the sockets: {error}");
+            yield_once().await;
+        }
+    }
+
+    fn take_edges(&self, told: &mut Vec<Readiness>) -> bool {
+        let Some(poller) = &self.poller else { return false };
+        poller.borrow_mut().take(told).unwrap_or_else(|error| {
+            tracing::error!("cannot look at the sockets: {error}");
+            false
+        })
+    }
+
+    /// Receives once; `true` when there may be more to receive.
+    fn receive_share(&self, Ready { id, has_ended }: Ready) -> bool {
+        let Some(socket) = self.socket(id) else { return false };
+        match self.receive(id, &socket) {
+            Ok(0) => {
+                self.close(id, &socket);
+                false
+            }
+            // An edge comes for what arrives after a short read, unless it came with the end.
+            Ok(received_bytes) => has_ended || received_bytes == RECEIVE_BYTES,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
+            Err(_) => {
+                self.close(id, &socket);
+                false
+            }
+        }
+    }
+
+    /// A send found no room: it is tried again when the poller tells of some.
+    pub(super) fn await_room(&self, id: ConnectionId) {
+        if let Some(Some(owned)) = self.sockets.borrow_mut().get_mut(id.index())
+            && owned.id == id
+        {
+            owned.awaits_room = true;
+        }
+    }
+
+    fn note_room(&self, id: ConnectionId) {
+        if let Some(Some(owned)) = self.sockets.borrow_mut().get_mut(id.index())
+            && owned.id == id
+            && std::mem::take(&mut owned.awaits_room)
+        {
+            self.shard.borrow_mut().handle_sent(self.now(), id, 0);
+        }
+    }
+}
