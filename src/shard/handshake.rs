@@ -1,5 +1,8 @@
 //! The HTTP part of a connection: its head, then an upgrade or one answer.
 
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+
 use crate::broker::session::Session;
 use crate::metrics::Handshake;
 use crate::metrics::Rejected;
@@ -51,12 +54,17 @@ impl Shard {
         let searched_bytes = head.bytes.len();
         // Bytes behind the largest head are no part of it: they are looked at after the upgrade.
         head.bytes.extend_from_slice(bytes);
-        let decided = match http::decode_from(&head.bytes, searched_bytes, &head.limits) {
-            Ok(None) => Ok(None),
-            Ok(Some(request)) => Ok(Some(
+        let decode = || http::decode_from(&head.bytes, searched_bytes, &head.limits);
+        let decided = match catch_unwind(AssertUnwindSafe(decode)) {
+            Ok(Ok(None)) => Ok(None),
+            Ok(Ok(Some(request))) => Ok(Some(
                 self.answer_request(now, id, &request).map(|it| (it, request.head_bytes())),
             )),
-            Err(error) => Err(error),
+            Ok(Err(error)) => Err(error),
+            Err(_) => {
+                let text = "a fault of this server; it is in its log".to_owned();
+                Ok(Some(Err(Answer::refusal(500, None, text, Handshake::BadRequest))))
+            }
         };
         let answer = match decided {
             Ok(None) => return Outcome::Incomplete(head),

@@ -210,8 +210,10 @@ impl Decoder {
     }
 }
 
-/// The value of a plain `receipt` line in the head at the front of `bytes`.
+/// The value of a plain `receipt` line in the head at the front of `bytes`, if all of it has come.
 fn find_receipt(bytes: &[u8]) -> Option<Box<str>> {
+    let whole_bytes = memchr::memrchr(b'\n', bytes)?;
+    let bytes = bytes.get(..whole_bytes).unwrap_or_default();
     let mut lines = bytes.split(|it| *it == b'\n').map(|it| it.strip_suffix(b"\r").unwrap_or(it));
     let head = lines.by_ref().take_while(|it| !it.is_empty() && !it.contains(&0));
     let receipt = head.take(64).find_map(|it| it.strip_prefix(b"receipt:"))?;
@@ -346,6 +348,7 @@ mod tests {
         check("FOO|receipt:a\\cb||^", None);
         check("FOO||receipt:body^", None);
         check("FOO|", None);
+        check("FOO|receipt:cut", None);
     }
 
     #[test]
