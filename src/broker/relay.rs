@@ -256,6 +256,16 @@ impl Relay {
         self.interests.is_empty() && is_home_empty && is_quiet
     }
 
+    /// Checks that replies are bounded; for simulations. A request is only handled while there is
+    /// room, and makes two replies to one shard at the most.
+    ///
+    /// # Panics
+    ///
+    /// When they are not.
+    pub fn check_invariants(&self) {
+        assert!(self.replies.iter().all(|queue| queue.len() <= self.mailbox_max + 1));
+    }
+
     fn handle_request(&mut self, from: ShardId, request: Request) {
         match request {
             Request::Publish { publication, token } => {

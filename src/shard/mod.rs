@@ -8,7 +8,8 @@
 //! runtime; the simulation in `tests/sim` carries them by the numbers of a seed.
 //!
 //! Read `state` (what a shard is), `connection`, `handshake` (HTTP), `ingest` (bytes to frames),
-//! `apply` (frames to effects), `fanout`, `flush`, `closing`, `timers`, then `mailbox`, `runtime` and
+//! `apply` (frames to effects), `fanout`, `flush`, `closing`, `timers`, then `mailbox`, `runtime`
+//! and
 //! `polled`.
 #![forbid(unsafe_code)]
 

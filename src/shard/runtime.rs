@@ -200,7 +200,8 @@ impl Core {
         self.notify();
     }
 
-    /// Receives once and hands the bytes to the shard; fewer than [`RECEIVE_BYTES`] are all there is.
+    /// Receives once and hands the bytes to the shard; fewer than [`RECEIVE_BYTES`] are all there
+    /// is.
     pub(super) fn receive(&self, id: ConnectionId, socket: &Socket) -> io::Result<usize> {
         let mut buffer = self.buffer.borrow_mut();
         let received_bytes = socket.try_receive(&mut buffer)?;

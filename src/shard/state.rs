@@ -349,6 +349,7 @@ impl Shard {
     /// When a promise is broken.
     pub fn check_invariants(&self) {
         self.table.check_invariants();
+        self.relay.check_invariants();
         let (mut handshakes, mut active, mut leaving_bytes) = (0, 0, 0);
         for (key, connection) in self.connections.iter() {
             leaving_bytes += connection.leaving_bytes();

@@ -4,6 +4,7 @@ use std::mem;
 use std::time::Duration;
 
 use crate::broker::close::CloseReason;
+use crate::broker::session::Session;
 use crate::metrics::ConnectionError;
 use crate::shard::connection::Connection;
 use crate::shard::connection::ConnectionId;
@@ -111,7 +112,7 @@ impl Shard {
         let is_due = |deadline: Option<Instant>| deadline.is_some_and(|it| it <= now.instant);
         if !self.paused.is_on {
             if is_due(times.heart_beat_lost) {
-                return self.close(now, id, CloseReason::HeartBeatLost);
+                return self.with_session(now, id, Session::handle_heart_beat_lost);
             }
             if is_due(times.pong_lost) {
                 return self.close(now, id, CloseReason::PongLost);

@@ -77,10 +77,7 @@ fn a_close_cuts_no_frame_in_two_however_much_of_it_had_gone() {
             for _ in 0..3 {
                 world.publish(publisher, TOPIC, body);
             }
-            let mut left = taken;
-            while 0 < left {
-                left -= world.take(slow, left);
-            }
+            world.take_exactly(slow, taken);
             for _ in 0..3 {
                 world.publish(publisher, TOPIC, body);
             }
@@ -124,12 +121,12 @@ fn one_message_larger_than_the_outbox_closes_even_an_empty_one() {
 
 #[test]
 fn answers_that_nobody_reads_fill_an_outbox_too() {
-    let mut world = World::new(|it| it.outbox_bytes_max = 4096);
-    let (asking, bystander) = (world.session(), world.session());
-    world.stall(asking);
     let receipt = "r".repeat(200);
     let answer_bytes = 4 + "RECEIPT\nreceipt-id:\n\n\0".len() + receipt.len();
-    for _ in 0..4096 / answer_bytes {
+    let mut world = World::new(|it| it.outbox_bytes_max = 20 * answer_bytes);
+    let (asking, bystander) = (world.session(), world.session());
+    world.stall(asking);
+    for _ in 0..20 {
         world.frame(asking, "UNSUBSCRIBE", &format!("id:x\nreceipt:{receipt}\n"), b"");
         assert_slow(&world, 0);
     }
@@ -190,17 +187,11 @@ fn a_peer_that_is_late_by_less_than_the_limit_stays_though_its_outbox_is_never_e
         world.publish(publisher, TOPIC, b"x");
         world.wait_ms(1_000);
     }
-    let mut late = one;
     for _ in 0..60 {
         world.publish(publisher, TOPIC, b"x");
-        while 0 < late {
-            let taken = world.take(slow, late);
-            assert!(0 < taken);
-            late -= taken;
-        }
+        world.take_exactly(slow, one);
         world.wait_ms(1_000);
         assert!(0 < world.in_flight_bytes(slow));
-        late = one;
     }
     assert_slow(&world, 0);
 }

@@ -164,7 +164,7 @@ impl World {
             return;
         }
         let has_no_more = flags.has_ended && self.clients[number].outgoing.is_empty();
-        let is_lost = flags.is_aborted || flags.is_broken || flags.is_write_ended;
+        let is_lost = flags.is_aborted || flags.is_write_ended;
         if (is_lost || has_no_more) && self.dice.percent(percent) {
             self.close(number);
         }
@@ -186,7 +186,10 @@ impl World {
         }
         let bytes = wire::stomp(command, &headers, body, client.version, &mut self.dice);
         let answer = if has_receipt { Answer::Owed } else { Answer::None };
-        client.frames.push(Frame { ask, answer, begun_at: u64::MAX, done_at: u64::MAX });
+        let never = u64::MAX;
+        let frame_written =
+            Frame { ask, answer, settled_at: never, begun_at: never, done_at: never };
+        client.frames.push(frame_written);
         client.drafts.push((frame, bytes));
         self.note("frame", frame as u64);
         self.tell(|| {

@@ -91,6 +91,8 @@ pub(crate) enum Answer {
 pub(crate) struct Frame {
     pub(crate) ask: Ask,
     pub(crate) answer: Answer,
+    /// The step at which its RECEIPT came; for ever late until then.
+    pub(crate) settled_at: u64,
     /// The shard may have done it once it was handed this many bytes, and has with `done_at`.
     pub(crate) begun_at: u64,
     pub(crate) done_at: u64,
@@ -107,6 +109,8 @@ pub(crate) struct Sub {
     pub(crate) last: BTreeMap<usize, Last>,
     /// By sender and target: the position among what the sender said.
     pub(crate) positions: BTreeMap<(usize, usize), u64>,
+    /// By target: the latest step at which one of the messages was written.
+    pub(crate) latest: BTreeMap<usize, u64>,
 }
 
 pub(crate) struct Last {

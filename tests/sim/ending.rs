@@ -1,5 +1,5 @@
-//! How runs end: everything is carried until nothing moves, what must be there by then is there, and
-//! when all have gone nothing is left of them.
+//! How runs end: all is carried until nothing moves; what must be there by then is there, and when
+//! all have gone nothing is left of them.
 
 use std::time::Duration;
 
@@ -32,8 +32,7 @@ impl World {
                 self.react(client, 100);
                 self.hand(client);
                 self.complete(client);
-                let flags = &self.clients[client].flags;
-                if flags.is_broken || flags.is_aborted {
+                if self.clients[client].flags.is_aborted {
                     self.depart(client, 100);
                 }
             }
@@ -59,6 +58,7 @@ impl World {
         }
         for number in self.live.clone() {
             let client = &mut self.clients[number];
+            assert!(!client.flags.is_broken, "a send failed and the connection stays");
             assert!(client.outgoing.is_empty(), "bytes that the shard does not take");
             if client.flags.is_stalled {
                 continue;

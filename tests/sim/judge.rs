@@ -117,9 +117,10 @@ impl World {
         self.note("message", message as u64);
         self.ledger.check_look(message, reply, is_text);
         let said = &self.ledger.messages[message];
-        let (sender, target) = (said.sender, said.target);
+        let (sender, target, said_at) = (said.sender, said.target, said.said_at);
         let said_by = said.said_by.unwrap_or_else(|| panic!("message {message} was never said"));
         let author = &self.clients[sender];
+        let settled_at = author.frames[said_by].settled_at;
         assert!(author.has_begun(said_by), "message {message} was heard before it was handed in");
         assert!(!author.is_refused(said.frame) && !author.is_refused(said_by), "it was refused");
         assert_eq!(reply.header("user-id"), author.user.map(|it| USERS[it].1));
@@ -159,6 +160,10 @@ impl World {
         assert!(sub.received.insert(message), "message {message} came twice");
         let earlier = sub.positions.insert((sender, target), position);
         assert!(earlier.is_none_or(|it| it < position), "{message} was overtaken by its successor");
+        // A receipt says that the message has its place: nothing written later stands before it.
+        let latest = sub.latest.entry(target).or_default();
+        assert!(*latest < settled_at, "message {message} lost the place that its receipt gave it");
+        *latest = said_at.max(*latest);
     }
 
     /// A refusal, told where the session listens for them.
@@ -179,6 +184,7 @@ impl World {
         assert!(client.has_begun(frame), "a receipt for what was not handed in");
         assert_eq!(client.frames[frame].answer, Answer::Owed, "a receipt that is not owed");
         client.frames[frame].answer = Answer::Receipt;
+        client.frames[frame].settled_at = self.step;
         let ask = client.frames[frame].ask.clone();
         assert_ne!(ask, Ask::Refused, "{name} is no thing to be done");
         let timed_out = client
@@ -203,6 +209,10 @@ impl World {
         let plan = &self.plan;
         let client = &mut self.clients[number];
         let Some(name) = reply.header("receipt-id") else {
+            // Silence past its heart-beats ends a session with an ERROR that answers no frame.
+            if reply.header("message") == Some("Session closed.") {
+                return;
+            }
             let is_refusal = plan.refusal_closes && client.frames.iter().any(may_refuse);
             assert!(client.flags.is_hostile || is_refusal, "an ERROR for nothing: {reply:?}");
             return;

@@ -1,10 +1,10 @@
-//! Whole shards in a world made of chance: short reads, partial sends, resets, slow peers, late mail
-//! and a clock that jumps. A seed is a run; the same seed is the same run.
+//! Whole shards in a world made of chance: short reads, partial sends, resets, slow peers,
+//! late mail and a clock that jumps. A seed is a run; the same seed is the same run.
 //!
 //! `SIM_SEED=7 cargo test --test sim` runs one seed and tells all of it; `SIM_SEEDS=100000` runs
 //! more than the usual ones. Read `plan` (what a seed decides), `world` (the turns), `carry` (the
-//! driver), `client`, `act`, `talk` and `hostile` (the peers), `tap`, `judge` and `ledger` (what must
-//! hold of all that is said), then `ending` (what must hold when all is carried).
+//! driver), `client`, `act`, `talk` and `hostile` (the peers), `tap`, `judge` and `ledger` (what
+//! must hold of all that is said), then `ending` (what must hold when all is carried).
 #![expect(
     clippy::disallowed_methods,
     reason = "the seeds are chosen from outside, and two threads share them"

@@ -113,6 +113,7 @@ impl World {
                 received: BTreeSet::new(),
                 last: BTreeMap::new(),
                 positions: BTreeMap::new(),
+                latest: BTreeMap::new(),
             });
             client.subs.len() - 1
         });

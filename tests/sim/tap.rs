@@ -1,5 +1,5 @@
-//! Reads what the server writes, strictly: every byte that a socket takes must belong to a whole and
-//! valid answer, frame and STOMP frame.
+//! Reads what the server writes, strictly: every byte that a socket takes must belong to a whole
+//! and valid answer, frame and STOMP frame.
 
 use ringway::proto::stomp::Version;
 

@@ -169,7 +169,11 @@ async fn listener(mut socket: WebSocketStream<TcpStream>, room: &Room) -> tungst
                 return ended;
             }
             Message::Text(text) => room.broadcast(None, &text),
-            _ => {}
+            Message::Binary(_)
+            | Message::Ping(_)
+            | Message::Pong(_)
+            | Message::Close(_)
+            | Message::Frame(_) => {}
         }
     }
     Ok(())

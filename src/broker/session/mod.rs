@@ -274,6 +274,14 @@ impl Session {
         }
     }
 
+    /// Gives up a client whose heart-beats stopped: the one ERROR, as Spring words it, then the
+    /// close.
+    pub fn handle_heart_beat_lost(&mut self, out: &mut Vec<Output>) {
+        self.push_error("Session closed.", None, "The heart-beats stopped.", out);
+        self.state = State::Ended;
+        out.push(Output::Close(CloseReason::HeartBeatLost));
+    }
+
     /// Notes where the table keeps a subscription; returns the one that it replaced.
     pub fn subscribed(&mut self, id: &str, key: SubscriptionKey) -> Option<SubscriptionKey> {
         self.subscriptions.get_mut(id).and_then(|entry| entry.key.replace(key))

@@ -13,7 +13,7 @@ const REGEX_COMPILED_BYTES_MAX: usize = 32 * 1024;
 /// The longest segment that a regex looks at; no regex matches a longer one.
 const REGEX_PART_BYTES_MAX: usize = 512;
 
-/// What stands between two slashes of a [`Pattern`].
+/// What stands between two slashes of a [`Pattern`](crate::policy::pattern::Pattern).
 #[derive(Clone, Debug)]
 pub enum Segment {
     /// Exactly this text.

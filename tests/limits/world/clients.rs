@@ -108,6 +108,14 @@ impl World {
         }
     }
 
+    /// Asserts that the server has missed the peer's heart-beats: 1002, with at most one ERROR.
+    #[track_caller]
+    pub(crate) fn assert_given_up(&mut self, id: ConnectionId) {
+        let (code, said) = self.closed(id);
+        let is_error = |it: &Said| matches!(it, Said::Stomp(it) if it.command == "ERROR");
+        assert!(code == 1002 && said.len() < 2 && said.iter().all(is_error), "{code} {said:?}");
+    }
+
     /// Asserts that a session works: its receipt comes at once, and nothing else.
     #[track_caller]
     pub(crate) fn assert_open(&mut self, id: ConnectionId) {

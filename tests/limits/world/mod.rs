@@ -233,6 +233,16 @@ impl World {
         bytes
     }
 
+    /// The peer takes so many bytes, over as many sends as they are in.
+    #[track_caller]
+    pub(crate) fn take_exactly(&mut self, id: ConnectionId, mut bytes: usize) {
+        while 0 < bytes {
+            let taken = self.take(id, bytes);
+            assert!(0 < taken, "{bytes} more bytes are expected");
+            bytes -= taken;
+        }
+    }
+
     /// The bytes of the send under way that the peer does not take.
     pub(crate) fn in_flight_bytes(&self, id: ConnectionId) -> usize {
         self.peers[&id].in_flight.as_ref().map_or(0, Batch::len)
