@@ -39,6 +39,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("clap",                &["src/cli.rs"]),
     ("core_affinity",       &["src/server/"]),
     ("httparse",            &["src/proto/http/"]),
+    ("io_uring",            &["src/io/ring.rs"]),
     ("libc",                &["src/io/"]),
     ("memchr",              &["src/proto/", "src/policy/"]),
     ("monoio",              &["src/io/", "src/shard/runtime.rs", "src/server/"]),

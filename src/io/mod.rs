@@ -8,4 +8,5 @@ pub mod clock;
 pub mod listener;
 pub mod poller;
 pub mod probe;
+pub mod ring;
 pub mod socket;

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use monoio::io::AsyncWriteRent;
 
+use crate::io::ring;
+
 /// Longest wait for the answer of a ring that was set up and then says nothing.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -86,12 +88,7 @@ pub fn try_io_uring(entries: u32, count: usize) -> Result<(), Unavailable> {
 
 fn exercise(entries: u32, count: usize) -> Result<(), Unavailable> {
     let at = |step| move |error| Unavailable { step, error };
-    let build = |_| {
-        monoio::RuntimeBuilder::<monoio::IoUringDriver>::new()
-            .with_entries(entries)
-            .build()
-            .map_err(at("io_uring_setup"))
-    };
+    let build = |_| ring::build(entries).map_err(at("io_uring_setup"));
     // Old kernels charge ring memory to RLIMIT_MEMLOCK: one ring may fit where all do not.
     let mut runtimes = (0..count).map(build).collect::<Result<Vec<_>, _>>()?;
     let runtime =
@@ -99,10 +96,10 @@ fn exercise(entries: u32, count: usize) -> Result<(), Unavailable> {
     let (mut ours, theirs) = UnixStream::pair().map_err(at("socketpair"))?;
     ours.write_all(b"?").map_err(at("write"))?;
     runtime.block_on(async move {
-        let mut ring =
+        let mut socket =
             monoio::net::UnixStream::from_std(theirs).map_err(at("hand-over of a socket"))?;
-        ring.readable(false).await.map_err(at("IORING_OP_POLL_ADD"))?;
-        let (sent, _) = ring.write(vec![b'!']).await;
+        socket.readable(false).await.map_err(at("IORING_OP_POLL_ADD"))?;
+        let (sent, _) = socket.write(vec![b'!']).await;
         let sent_bytes = sent.map_err(at("IORING_OP_SEND"))?;
         let mut answer = [0; 1];
         ours.read_exact(&mut answer).map_err(at("read"))?;

@@ -21,6 +21,7 @@ use crate::cli;
 use crate::config::Loaded;
 use crate::io::clock::Clock;
 use crate::io::probe::Driver;
+use crate::io::ring;
 use crate::metrics;
 use crate::metrics::ShardCounters;
 use crate::metrics::health::Health;
@@ -166,10 +167,7 @@ impl ShardThread {
         }
         let told = |error: std::io::Error| format!("its runtime failed: {error}");
         match self.setup.driver {
-            Driver::IoUring => monoio::RuntimeBuilder::<monoio::IoUringDriver>::new()
-                .with_entries(self.ring_entries)
-                .enable_timer()
-                .build()
+            Driver::IoUring => ring::build(self.ring_entries)
                 .map_err(told)?
                 .block_on(runtime::run(self.setup))
                 .map_err(told),
