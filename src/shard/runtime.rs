@@ -1,5 +1,5 @@
-//! The thin layer between a [`Shard`] and the kernel: one monoio runtime; with io_uring one task per
-//! connection, with epoll one for all (`polled`).
+//! The thin layer between a [`Shard`] and the kernel: one monoio runtime; with io_uring one task
+//! per connection, with epoll one for all (`polled`).
 //!
 //! A turn: readers that woke hand their bytes to the shard; the first output wakes the flush task,
 //! whose place in the queue is behind them; it sends once per dirty connection.
