@@ -15,6 +15,7 @@ use crate::client::Frame;
 use crate::client::Nature;
 use crate::hostile;
 use crate::places::USERS;
+use crate::plan::MESSAGE_BYTES_MAX;
 use crate::wire;
 use crate::world::World;
 
@@ -204,7 +205,8 @@ impl World {
     pub(crate) fn ship(&mut self, number: usize) {
         let drafts = mem::take(&mut self.clients[number].drafts);
         let way = self.dice.below(100);
-        if way < 70 {
+        let bytes_count: usize = drafts.iter().map(|it| it.1.len()).sum();
+        if way < 70 || MESSAGE_BYTES_MAX < bytes_count {
             for (frame, bytes) in drafts {
                 self.write_message(number, &bytes);
                 let client = &mut self.clients[number];
