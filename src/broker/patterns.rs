@@ -14,12 +14,11 @@ pub struct PatternKey(u32);
 /// Distinct patterns, each with a value, found by the destinations that they match.
 ///
 /// The segments of the patterns form a tree. A node finds its children by hash: a literal segment
-/// by its
-/// text, one with wildcards by the texts before the first and after the last of them, `**`
+/// by its text, one with wildcards by the texts before the first and after the last of them, `**`
 /// directly.
 /// Thus 10,000 patterns `/topic/room.N.*` cost one look-up for each *shape* (how long those two
-/// texts are),
-/// not one comparison for each pattern. The tree may promise too much; [`Pattern::matches`]
+/// texts are), not one comparison for each pattern. The tree may promise too much;
+/// [`Pattern::matches`]
 /// decides.
 ///
 /// Invariants: a node other than the root has a pattern or a child; every pattern stands in exactly

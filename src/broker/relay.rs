@@ -9,8 +9,7 @@
 //! ```
 //!
 //! Bounds: a shard without credit ([`Relay::has_credit`]) reads none of its connections, so
-//! requests
-//! stay bounded; a home takes a request only while every queue of replies has room
+//! requests stay bounded; a home takes a request only while every queue of replies has room
 //! ([`Relay::has_reply_room`]); replies are always taken. So nothing waits in a circle.
 
 use std::collections::HashMap;

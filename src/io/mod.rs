@@ -1,8 +1,7 @@
 //! The kernel: which driver runs, listeners, sockets and clocks over monoio.
 //!
 //! It moves bytes and must never know frames, sessions or destinations. Read `probe` (which
-//! driver),
-//! `listener`, `socket` (the marked unsafe room), `poller`, then `clock`.
+//! driver), `listener`, `socket` (the marked unsafe room), `poller`, then `clock`.
 
 pub mod clock;
 pub mod listener;

@@ -63,7 +63,6 @@ impl Shard {
                 self.counters.messages_sent.add(1);
                 return self.push_bounded(now, id, Shared::new(bytes, &self.meter.clone()));
             }
-            Output::Connected => {}
             Output::Subscribe(subscribe) => self.subscribe(id, session, subscribe),
             Output::Unsubscribe(key) => self.remove_subscription(key),
             Output::Publish { publications, receipt } => self.publish(id, publications, receipt),

@@ -38,8 +38,7 @@ impl ConnectionId {
 /// What a shard keeps of one connection.
 ///
 /// Invariants: `0 < in_flight_bytes` just while a send of that many bytes is under way, and they
-/// are
-/// the front of `outbox`; `is_dirty` just while the connection is in the shard's dirty list;
+/// are the front of `outbox`; `is_dirty` just while the connection is in the shard's dirty list;
 /// `armed` is the tick of its only live entry in the wheel.
 #[derive(Debug)]
 pub(super) struct Connection {

@@ -1,8 +1,7 @@
 //! Mailboxes between shards: bounded rings with one writer and one reader each, and a doorbell.
 //!
 //! Nothing here blocks or locks. A writer that finds a ring full marks itself hungry, and the
-//! reader
-//! rings its bell once there is room.
+//! reader rings its bell once there is room.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

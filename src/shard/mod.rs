@@ -2,15 +2,13 @@
 //! them.
 //!
 //! The only composer of `proto`, `broker` and `io`. [`Shard`] itself is synchronous and knows
-//! neither
-//! sockets nor tasks: bytes, completions, mail and ticks go in by `handle_*`; sends, actions and
-//! mail come out by `poll_*`. [`runtime`] is the thin layer that carries these over a monoio
-//! runtime; the simulation in `tests/sim` carries them by the numbers of a seed.
+//! neither sockets nor tasks: bytes, completions, mail and ticks go in by `handle_*`; sends,
+//! actions and mail come out by `poll_*`. [`runtime`] is the thin layer that carries these over a
+//! monoio runtime; the simulation in `tests/sim` carries them by the numbers of a seed.
 //!
 //! Read `state` (what a shard is), `connection`, `handshake` (HTTP), `ingest` (bytes to frames),
 //! `apply` (frames to effects), `fanout`, `flush`, `closing`, `timers`, then `mailbox`, `runtime`
-//! and
-//! `polled`.
+//! and `polled`.
 #![forbid(unsafe_code)]
 
 mod apply;

@@ -12,8 +12,7 @@ use std::hash::RandomState;
 /// [`Self::find`].
 ///
 /// The hash is seeded at random, so no peer can choose names that meet; nothing here is ever
-/// walked in
-/// hash order, so nothing that follows from it differs from run to run.
+/// walked in hash order, so nothing that follows from it differs from run to run.
 ///
 /// Invariant: a hash of `clashes` is a hash of `firsts` too.
 #[derive(Debug, Default)]

@@ -11,9 +11,8 @@ const SLOTS_COUNT: usize = 512;
 /// Deadlines of keyed things, sorted into slots of one tick each.
 ///
 /// Entries are never taken back: the owner keeps the tick that it armed last ([`Wheel::arm`]
-/// returns
-/// it) and ignores a key that comes out at another. A deadline comes out at the first tick at or
-/// after it, so at most one tick late.
+/// returns it) and ignores a key that comes out at another. A deadline comes out at the first tick
+/// at or after it, so at most one tick late.
 #[derive(Debug)]
 pub struct Wheel {
     slots: Vec<Vec<(Key, Tick)>>,

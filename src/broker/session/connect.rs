@@ -77,6 +77,5 @@ impl Session {
         self.state = State::Open;
         self.refusals = Some(Bucket::new(options.refusals_max, context.now.instant));
         out.push(Output::Reply(bytes));
-        out.push(Output::Connected);
     }
 }

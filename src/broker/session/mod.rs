@@ -76,8 +76,6 @@ pub struct Context<'a> {
 pub enum Output {
     /// Put this STOMP frame in the outbox, as one text message.
     Reply(Vec<u8>),
-    /// The session is open: its heart-beat intervals count from now.
-    Connected,
     /// Enter the subscription, then tell [`Session::subscribed`]; the receipt waits for the relay.
     Subscribe(Subscribe),
     /// Take the subscription out of the table.

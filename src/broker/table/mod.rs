@@ -80,15 +80,12 @@ enum Name {
 /// The subscriptions of one core.
 ///
 /// A target (a channel or a pattern) holds groups, a group holds members; each knows its place in
-/// the
-/// list above it, so that it leaves without a search. Names, formats and patterns are looked up
-/// once
-/// for each subscribe and publication, never for each subscriber.
+/// the list above it, so that it leaves without a search. Names, formats and patterns are looked up
+/// once for each subscribe and publication, never for each subscriber.
 ///
 /// Invariants: every subscription is a member of exactly one group, at its place, and every group
-/// in its
-/// target's list at its place; no group and no target is empty; two groups of a target differ in
-/// format,
+/// in its target's list at its place; no group and no target is empty; two groups of a target
+/// differ in format,
 /// and two targets in kind or name.
 #[derive(Debug, Default)]
 pub struct Table {
@@ -205,8 +202,7 @@ impl Table {
     }
 
     /// The groups that a publication on `channel` is for: those of the channel itself first, then,
-    /// for a
-    /// destination (which begins with a slash), those of every pattern that matches it.
+    /// for a destination (which begins with a slash), those of every pattern that matches it.
     pub fn groups(&mut self, channel: &str) -> Groups<'_> {
         self.wanted.clear();
         self.wanted.extend(self.find_exact(channel));

@@ -92,8 +92,8 @@ impl std::error::Error for PatternError {}
 /// `{name:regex}` a run that the regex matches from end to end, and a segment `**` any number of
 /// segments, also none, so `/topic/**` matches `/topic`. Segments are what stands between slashes;
 /// empty ones do not count. A leading slash must be on both sides or on none; so must a trailing
-/// one,
-/// except that a last `**` does not care and a last `*` stands for what is missing in `/topic/`.
+/// one, except that a last `**` does not care and a last `*` stands for what is missing in
+/// `/topic/`.
 ///
 /// Matching takes at most (bytes of the pattern) x (bytes of the destination) steps.
 /// Two patterns are equal when their texts are.

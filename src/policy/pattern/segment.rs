@@ -183,8 +183,7 @@ impl Wild {
 /// Whether `pattern`, in which some steps take any number of items, takes all `items`.
 ///
 /// On a mismatch only the last such step takes one more: what an earlier one could gain, the last
-/// one
-/// can take as well. So the work is at most steps times items.
+/// one can take as well. So the work is at most steps times items.
 pub(super) fn glob<P, I: Iterator<Item: Copy> + Clone>(
     pattern: &[P],
     mut items: I,
@@ -278,8 +277,7 @@ fn push_literal(regex_text: &mut String, literal: char) {
 /// Compiles a regex to be simulated step by step.
 ///
 /// Faster engines keep tables that a few bytes of a peer can blow up to hundreds of KiB; this one
-/// keeps
-/// the program alone, and its time is bounded by program times text.
+/// keeps the program alone, and its time is bounded by program times text.
 fn compile(text: &str) -> Result<PikeVM, PatternError> {
     let limits = thompson::Config::new()
         .nfa_size_limit(Some(REGEX_COMPILED_BYTES_MAX))
