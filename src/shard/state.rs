@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use rustc_hash::FxBuildHasher;
 
+use crate::broker::refusal::Refusal;
+use crate::broker::relay::Embedded;
 use crate::broker::relay::Mail;
-use crate::broker::relay::Relay;
 use crate::broker::relay::Reply;
 use crate::broker::relay::Request;
 use crate::broker::relay::ShardId;
@@ -18,6 +19,7 @@ use crate::broker::relay::Token;
 use crate::broker::router::Router;
 use crate::broker::session;
 use crate::broker::session::Output;
+use crate::broker::table::SubscriptionKey;
 use crate::broker::table::Table;
 use crate::metrics::Handshake;
 use crate::metrics::Rejected;
@@ -119,8 +121,8 @@ pub struct Shard {
     pub(super) handshakes_count: usize,
     pub(super) active_count: usize,
     pub(super) table: Table,
-    pub(super) relay: Relay,
-    pub(super) receipts: HashMap<Token, Owed, FxBuildHasher>,
+    pub(super) relay: Embedded,
+    pub(super) owed: HashMap<Token, Owed, FxBuildHasher>,
     pub(super) tokens_count: u64,
     pub(super) messages_count: u64,
     pub(super) meter: Meter,
@@ -142,12 +144,19 @@ pub struct Shard {
     pub(super) is_draining: bool,
 }
 
-/// A receipt that is owed to a client until the relay has done `missing_count` more things.
+/// An answer that is owed to a client until the relay has done, or refused, `missing_count` more
+/// things.
 #[derive(Debug)]
 pub(super) struct Owed {
     pub(super) to: ConnectionId,
-    pub(super) receipt: Box<str>,
+    pub(super) receipt: Option<Box<str>>,
+    /// As the client named it.
+    pub(super) destination: Box<str>,
+    /// The session's name and the table's place of what a SUBSCRIBE asked for.
+    pub(super) subscription: Option<(Box<str>, SubscriptionKey)>,
     pub(super) missing_count: usize,
+    /// The first of the things that was refused.
+    pub(super) refusal: Option<Refusal>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -181,8 +190,8 @@ impl Shard {
             handshakes_count: 0,
             active_count: 0,
             table: Table::new(),
-            relay: Relay::new(*id, counters.len(), options.mailbox_max, *home_seed),
-            receipts: HashMap::default(),
+            relay: Embedded::new(*id, counters.len(), options.mailbox_max, *home_seed),
+            owed: HashMap::default(),
             tokens_count: 0,
             messages_count: 0,
             heart_beat: frame(ws::Opcode::Text, b"\n"),
@@ -300,8 +309,11 @@ impl Shard {
         use crate::broker::relay::Event;
         while let Some(event) = self.relay.poll_event() {
             match event {
-                Event::Deliver(publication) => self.deliver(now, &publication),
+                Event::Deliver { publication, audience } => {
+                    self.deliver(now, &publication, &audience);
+                }
                 Event::Settled(token) => self.settle_token(now, token),
+                Event::Refused(token, refusal) => self.refuse_token(now, token, refusal),
             }
         }
         self.close_slow(now);
@@ -378,7 +390,7 @@ impl Shard {
     ///
     /// When something is.
     pub fn check_empty(&self) {
-        assert!(self.connections.is_empty() && self.receipts.is_empty());
+        assert!(self.connections.is_empty() && self.owed.is_empty());
         assert!(self.table.subscriptions_count() == 0 && self.relay.is_empty());
         assert!(self.meter.bytes() == 0);
     }
