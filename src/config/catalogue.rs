@@ -233,13 +233,13 @@ pub static KNOBS: &[Knob] = &[
     ),
     live(
         "stomp.heart_beat_min",
-        time(100, HOUR),
+        time(500, HOUR),
         "1s",
         "The shortest heart-beat interval that a client is granted.",
     ),
     live(
         "stomp.heart_beat_max",
-        time(100, HOUR),
+        time(500, HOUR),
         "25s",
         "The longest heart-beat interval that a client is granted.",
     ),

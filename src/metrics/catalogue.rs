@@ -310,12 +310,16 @@ label! {
         Limit = "limit",
         /// A transaction is unknown, begun twice or too large.
         Transaction = "transaction",
-        /// The publication does not fit a message.
-        TooLarge = "too-large",
-        /// The relay cannot take it now.
+        /// The body does not fit where it has to go.
+        BadPayload = "bad-payload",
+        /// The relay has not confirmed an interest in time.
+        RelayUnconfirmed = "relay-unconfirmed",
+        /// The relay could not be reached in time.
         RelayUnavailable = "relay-unavailable",
-        /// The relay did not confirm within `relay.confirm_seconds`.
-        RelayTimeout = "relay-timeout",
+        /// The relay was lost before it answered.
+        RelayUnknown = "relay-unknown",
+        /// The relay answered with an error.
+        RelayRefused = "relay-refused",
         /// The frame asks for what this server does not have.
         Unsupported = "unsupported",
     }

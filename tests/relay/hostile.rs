@@ -42,9 +42,12 @@ fn hostile() -> Vec<(Vec<u8>, &'static str)> {
     all.push((b"\xFF\xFE{}".to_vec(), "malformed"));
     all.push((b"{\"destination\":\"/topic/room.1\",\"payload\":\"\xFF\"}".to_vec(), "malformed"));
     all.push(("[".repeat(50_000).into_bytes(), "malformed"));
-    let long = "x".repeat(1 << 20);
-    let text = format!(r#"{{"destination":"/topic/room.1","payload":"{long}"}}"#);
-    all.push((text.into_bytes(), "oversize"));
+    // Over what a client may send, and over what is read at all.
+    for bytes in [(64 << 10) + 1, 4 << 20] {
+        let long = "x".repeat(bytes);
+        let text = format!(r#"{{"destination":"/topic/room.1","payload":"{long}"}}"#);
+        all.push((text.into_bytes(), "oversize"));
+    }
     all
 }
 
@@ -138,7 +141,7 @@ fn with_a_key_only_signed_and_fresh_messages_count() {
     publish(&|_| {});
     alice.expect("s", "signed");
     one.await_metric(DROPPED, "unsigned", 1.0);
-    one.await_metric(DROPPED, "signature", 5.0);
+    one.await_metric(DROPPED, "bad-signature", 5.0);
     // The stranger takes none of theirs either.
     let mut eve = Client::session(&stranger, "eve");
     eve.subscribe("s", "/topic/room.1");

@@ -57,7 +57,7 @@ fn a_subscription_that_redis_does_not_confirm_is_refused_in_time_and_gone() {
     let error = client.refused("SUBSCRIBE|id:s|destination:/topic/room.1", "");
     let waited = asked.elapsed();
     assert!(CONFIRM <= waited && waited < 3 * CONFIRM, "refused after {waited:?}");
-    assert_eq!(error.header("message"), "relay-unavailable", "{error:?}");
+    assert_eq!(error.header("message"), "relay-unconfirmed", "{error:?}");
     redis.restart();
     server.await_up();
     let mut control = redis.client();

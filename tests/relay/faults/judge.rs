@@ -97,8 +97,8 @@ pub(super) fn judge(sent: &[Sent], heard: &[Vec<Id>], fault: Fault) -> Result<Fi
                 let before = fault.begin.saturating_duration_since(one.at);
                 let after = one.at.saturating_duration_since(fault.end);
                 return Err(format!(
-                    "subscriber {subscriber} never heard {one:?}, sent {before:?} before the fault \
-                     or {after:?} after it"
+                    "subscriber {subscriber} never heard {one:?}, sent {before:?} before the \
+                     fault or {after:?} after it"
                 ));
             }
         }
