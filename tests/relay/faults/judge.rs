@@ -66,8 +66,8 @@ const CODES: &[&str] = &["relay-unknown", "relay-unavailable"];
 ///
 /// - Each SEND has one answer, and a refusal is one of the relay's.
 /// - Nobody hears what was not sent, or hears anything twice.
-/// - Each subscriber hears what had its RECEIPT [`MARGIN`] before the fault, and what was sent after
-///   its end.
+/// - Each subscriber hears what had its RECEIPT [`MARGIN`] before the fault, and what was sent
+///   after its end.
 /// - Accepted messages of one sender come in the order sent, and two subscribers hear what both
 ///   hear in the same order.
 pub(super) fn judge(sent: &[Sent], heard: &[Vec<Id>], fault: Fault) -> Result<Figures, String> {
@@ -98,7 +98,7 @@ pub(super) fn judge(sent: &[Sent], heard: &[Vec<Id>], fault: Fault) -> Result<Fi
                 let after = one.at.saturating_duration_since(fault.end);
                 return Err(format!(
                     "subscriber {subscriber} never heard {one:?}, sent {before:?} before the \
-                     fault or {after:?} after it"
+                     fault or {after:?} after its end"
                 ));
             }
         }
