@@ -314,6 +314,8 @@ impl Shard {
                 }
                 Event::Settled(token) => self.settle_token(now, token),
                 Event::Refused(token, refusal) => self.refuse_token(now, token, refusal),
+                // The relay inside of one process says none.
+                Event::Control(_) => {}
             }
         }
         self.close_slow(now);

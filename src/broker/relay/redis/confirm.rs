@@ -1,7 +1,6 @@
 //! What Redis answers about interests, and the small changes of state that follow.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use crate::broker::refusal::Code;
 use crate::broker::refusal::Refusal;
@@ -9,37 +8,15 @@ use crate::broker::relay::Event;
 use crate::broker::relay::redis::batch::Batch;
 use crate::broker::relay::redis::batch::Verb;
 use crate::broker::relay::redis::counts::cleaned;
-use crate::broker::relay::redis::interests::Interest;
+use crate::broker::relay::redis::interest::Interest;
+use crate::broker::relay::redis::interest::Subject;
+use crate::broker::relay::redis::interest::Wire;
 use crate::broker::relay::redis::interests::Interests;
-use crate::broker::relay::redis::interests::Subject;
-use crate::broker::relay::redis::interests::Wire;
 use crate::broker::relay::redis::topology::NodeId;
 use crate::broker::relay::redis::topology::Routes;
 use crate::proto::resp;
 use crate::stdx::slab::Key;
 use crate::stdx::time::Instant;
-
-impl Interest {
-    pub(super) const fn is_glob(&self) -> bool {
-        match self.subject {
-            Subject::Glob(_) | Subject::EmptySegments => true,
-            Subject::Channel(_) | Subject::Control => false,
-        }
-    }
-
-    pub(super) fn is(&self, is_glob: bool, name: &[u8]) -> bool {
-        self.is_glob() == is_glob && self.name.as_bytes() == name
-    }
-
-    /// Redis knows nothing of it any more.
-    pub(super) fn reset(&mut self) {
-        self.wire = Wire::Out;
-        self.is_queued = false;
-        self.is_alone = false;
-        self.is_restoring = false;
-        self.linger_until = None;
-    }
-}
 
 impl Interests {
     /// Redis confirms `name` to the command `verb` at the front of what node `node` was sent.
@@ -244,6 +221,7 @@ impl Interests {
     }
 
     /// Whether Redis, as far as it has told, knows the channel or pattern; for tests.
+    #[cfg(test)]
     pub(super) fn is_inside(&self, is_glob: bool, name: &[u8]) -> bool {
         let interest = self.find(is_glob, name).and_then(|key| self.interests.get(key));
         interest.is_some_and(|it| it.wire == Wire::Inside)
@@ -265,7 +243,7 @@ impl Interests {
             assert!(interest.waiting.is_empty() || interest.wire != Wire::Inside);
             if let Subject::Glob(patterns) = &interest.subject {
                 patterns_count += patterns.len();
-                assert!(interest.is_wanted == !patterns.is_empty());
+                assert!(interest.is_wanted != patterns.is_empty());
             }
             let lane = interest.node.and_then(|node| self.lanes.get(&node));
             assert!(lane.is_some() || interest.wire == Wire::Out);

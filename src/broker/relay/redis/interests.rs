@@ -1,14 +1,6 @@
 //! What this core wants to hear, and how much of it Redis knows.
 //!
-//! Each interest has at most one command under way, so what Redis knows is never in doubt:
-//!
-//! ```text
-//!        ┌──────── lost, or moved to another node ────────┐
-//!        ▼                                                │
-//!       Out ─wanted: SUBSCRIBE─► Entering ─confirmed─► Inside ─unwanted: UNSUBSCRIBE─► Leaving
-//!        ▲                          └─refused─► Out                                      │
-//!        └───────────────────────────────── confirmed ──────────────────────────────────┘
-//! ```
+//! `interest` has the states of one of them; `confirm` what Redis answers.
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
@@ -19,7 +11,15 @@ use crate::broker::refusal::Refusal;
 use crate::broker::relay::Event;
 use crate::broker::relay::Target;
 use crate::broker::relay::Token;
+use crate::broker::relay::redis::batch::Batch;
 use crate::broker::relay::redis::batch::Batches;
+use crate::broker::relay::redis::batch::Verb;
+use crate::broker::relay::redis::interest::Interest;
+use crate::broker::relay::redis::interest::Lane;
+use crate::broker::relay::redis::interest::Subject;
+use crate::broker::relay::redis::interest::Waiting;
+use crate::broker::relay::redis::interest::Wanted;
+use crate::broker::relay::redis::interest::Wire;
 use crate::broker::relay::redis::names;
 use crate::broker::relay::redis::options::Mode;
 use crate::broker::relay::redis::options::Options;
@@ -32,83 +32,23 @@ use crate::stdx::slab::Key;
 use crate::stdx::slab::Slab;
 use crate::stdx::time::Instant;
 
-pub(super) use crate::broker::relay::redis::batch::Batch;
-pub(super) use crate::broker::relay::redis::batch::Verb;
-
-/// What a name stands for.
-#[derive(Clone, Debug)]
-pub(super) enum Subject {
-    /// One channel's messages.
-    Channel(Arc<str>),
-    /// The messages of all patterns that have this glob.
-    Glob(Vec<Pattern>),
-    /// Destinations with empty segments, for whatever pattern: wanted while any pattern is.
-    EmptySegments,
-    /// Control messages, always wanted.
-    Control,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wire {
-    Out,
-    Entering,
-    Inside,
-    Leaving,
-}
-
-#[derive(Debug)]
-pub(super) struct Interest {
-    /// What Redis calls it.
-    pub(super) name: Box<str>,
-    pub(super) subject: Subject,
-    pub(super) is_wanted: bool,
-    slot: u16,
-    /// Whose it is; `None` while the slot has no owner.
-    node: Option<NodeId>,
-    wire: Wire,
-    /// In its node's queue.
-    is_queued: bool,
-    /// Goes in a command of its own, because one with others was refused.
-    is_alone: bool,
-    /// The node is not up before this is in.
-    is_restoring: bool,
-    /// Unwanted, but subscribed to until then.
-    linger_until: Option<Instant>,
-    waiting: VecDeque<Waiting>,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    token: Token,
-    deadline: Instant,
-    /// Of the patterns of a glob, the one that was asked for.
-    pattern: Option<Arc<str>>,
-}
-
-/// The interests of one node whose subscriber is ready.
-#[derive(Debug, Default)]
-struct Lane {
-    queue: VecDeque<Key>,
-    restoring_count: usize,
-}
-
 /// All interests of one core.
 ///
 /// Invariants: `index` finds each interest by its name; an interest that is neither wanted nor
 /// known to Redis is removed; what waits for a confirmation is wanted and not `Inside`.
 #[derive(Debug)]
 pub(super) struct Interests {
-    mode: Mode,
-    confirm_timeout: std::time::Duration,
-    linger: std::time::Duration,
-    interests: Slab<Interest>,
-    index: HashIndex,
-    lanes: BTreeMap<NodeId, Lane>,
+    pub(super) mode: Mode,
+    pub(super) confirm_timeout: std::time::Duration,
+    pub(super) linger: std::time::Duration,
+    pub(super) interests: Slab<Interest>,
+    pub(super) index: HashIndex,
+    pub(super) lanes: BTreeMap<NodeId, Lane>,
     /// Whose confirmation is due when; earliest first, because all wait equally long.
-    confirms: VecDeque<(Instant, Key)>,
+    pub(super) confirms: VecDeque<(Instant, Key)>,
     /// Whose linger ends when; earliest first.
-    lingers: VecDeque<(Instant, Key)>,
-    patterns_count: usize,
+    pub(super) lingers: VecDeque<(Instant, Key)>,
+    pub(super) patterns_count: usize,
 }
 
 impl Interests {
@@ -145,6 +85,30 @@ impl Interests {
             key.and_then(|key| self.interests.get(key)).is_some_and(|it| it.is(is_glob, name))
         })?;
         self.interests.key_at(found)
+    }
+
+    /// The patterns of `glob` that match `channel`. Each channel comes by one glob for a pattern: by
+    /// the pattern's own, or, with an empty segment, by the one for those.
+    pub(super) fn matching(&self, glob: &[u8], channel: &str) -> Vec<Arc<str>> {
+        let mut found = Vec::new();
+        let mut add = |patterns: &[Wanted]| {
+            let matching = patterns.iter().filter(|it| it.pattern.matches(channel));
+            found.extend(matching.map(|it| Arc::clone(&it.text)));
+        };
+        let is_empty = names::has_empty_segment(channel);
+        let interest = self.find(true, glob).and_then(|key| self.interests.get(key));
+        match interest.map(|it| &it.subject) {
+            Some(Subject::Glob(patterns)) if !is_empty => add(patterns),
+            Some(Subject::EmptySegments) if is_empty => {
+                for (_, interest) in self.interests.iter() {
+                    if let Subject::Glob(patterns) = &interest.subject {
+                        add(patterns);
+                    }
+                }
+            }
+            Some(_) | None => {}
+        }
+        found
     }
 
     /// Begins to want `target`, or waits with `token` for what is wanted already.
@@ -200,10 +164,10 @@ impl Interests {
         let Subject::Glob(patterns) = &mut interest.subject else {
             return Ok(key);
         };
-        if patterns.contains(&pattern) {
+        if patterns.iter().any(|it| it.text == *text) {
             return Ok(key);
         }
-        patterns.push(pattern);
+        patterns.push(Wanted { text: Arc::clone(text), pattern });
         self.patterns_count += 1;
         if self.patterns_count == 1 {
             let name = names::EMPTY_SEGMENTS;
@@ -236,7 +200,7 @@ impl Interests {
                 let Some(key) = self.find(true, glob.as_bytes()) else { return };
                 let Some(interest) = self.interests.get_mut(key) else { return };
                 let Subject::Glob(patterns) = &mut interest.subject else { return };
-                let Some(at) = patterns.iter().position(|it| *it == pattern) else { return };
+                let Some(at) = patterns.iter().position(|it| it.text == *text) else { return };
                 patterns.remove(at);
                 let is_empty = patterns.is_empty();
                 interest.waiting.retain(|it| {
@@ -313,7 +277,7 @@ impl Interests {
         }
     }
 
-    fn reroute_one(&mut self, key: Key, routes: &Routes) {
+    pub(super) fn reroute_one(&mut self, key: Key, routes: &Routes) {
         let Some(interest) = self.interests.get(key) else { return };
         let node = routes.node_of(interest.slot);
         if node != interest.node {

@@ -9,8 +9,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use crate::broker::relay::redis::batch::Batch;
 use crate::broker::relay::redis::counts::cleaned;
-use crate::broker::relay::redis::interests::Batch;
 use crate::broker::relay::redis::options::Address;
 use crate::broker::relay::redis::options::Options;
 use crate::broker::relay::redis::publisher::Written;
@@ -70,8 +70,6 @@ pub(super) enum Fault {
     Refused(String),
     /// What came is not RESP, or not an answer to what was asked.
     Protocol(String),
-    /// The other link of the pair is gone, or the cluster no longer has the node.
-    Dismissed,
 }
 
 impl fmt::Display for Fault {
@@ -87,7 +85,6 @@ impl fmt::Display for Fault {
             }
             Self::Refused(text) => write!(out, "it refuses: {text}"),
             Self::Protocol(what) => write!(out, "not understood: {what}"),
-            Self::Dismissed => out.write_str("no longer needed"),
         }
     }
 }
@@ -151,10 +148,6 @@ impl Link {
     /// Whether a question of this kind is open.
     pub(super) fn awaits_slots(&self) -> bool {
         self.expected.iter().any(|(_, it)| matches!(it, Expect::Slots))
-    }
-
-    pub(super) fn expected_count(&self) -> usize {
-        self.expected.len()
     }
 
     pub(super) fn handle_connected(&mut self, now: Instant, options: &Options) {
@@ -287,7 +280,8 @@ impl Link {
                 options.ping_interval <= now.since(last)
             }
         };
-        let is_asked = self.expected.iter().any(|(_, it)| matches!(it, Expect::Role | Expect::Ping));
+        let is_asked =
+            self.expected.iter().any(|(_, it)| matches!(it, Expect::Role | Expect::Ping));
         if self.phase != Phase::Ready || !is_due || is_asked {
             return Ok(());
         }

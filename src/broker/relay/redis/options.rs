@@ -116,11 +116,12 @@ impl Options {
         u64::try_from(self.hmac_window.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// The largest envelope that is sent or taken: JSON escapes and base64 make bodies longer, and
-    /// headers come on top.
+    /// The largest envelope that is sent or taken: what a client may send fits, however much of it
+    /// JSON escapes.
     #[must_use]
     pub const fn envelope_bytes_max(&self) -> usize {
-        self.message_bytes_max.saturating_mul(2).saturating_add(64 << 10)
+        const OURS_BYTES_MAX: usize = 4 << 10;
+        envelope::encoded_bytes_max(self.message_bytes_max, OURS_BYTES_MAX)
     }
 }
 

@@ -130,15 +130,8 @@ impl Publisher {
         let number = self.next_number;
         self.next_number += 1;
         let command = command.into_boxed_slice();
-        let entry = Entry {
-            number,
-            token,
-            queued_at: now,
-            slot,
-            is_asking: false,
-            is_publish,
-            command,
-        };
+        let entry =
+            Entry { number, token, queued_at: now, slot, is_asking: false, is_publish, command };
         self.lanes.entry(node).or_default().push_back(entry);
         Ok(node)
     }
@@ -261,9 +254,7 @@ impl Publisher {
     pub(super) fn expire(&mut self, now: Instant, events: &mut VecDeque<Event>) -> u64 {
         let mut count = 0;
         for lane in self.lanes.values_mut() {
-            while let Some(late) =
-                lane.pop_front_if(|it| self.timeout <= now.since(it.queued_at))
-            {
+            while let Some(late) = lane.pop_front_if(|it| self.timeout <= now.since(it.queued_at)) {
                 count += 1;
                 self.waiting_bytes -= late.bytes();
                 let text = "Redis could not be reached in time; nothing was sent, try again later";
@@ -338,4 +329,3 @@ impl Entry {
         self.command.len() + ENTRY_BYTES
     }
 }
-

@@ -39,7 +39,7 @@ impl Routes {
     pub(super) fn move_slot(&mut self, slot: u16, node: NodeId) -> bool {
         let Self::Slots(nodes) = self else { return false };
         let Some(owner) = nodes.get_mut(usize::from(slot)) else { return false };
-        std::mem::replace(owner, Some(node)) != Some(node)
+        owner.replace(node) != Some(node)
     }
 
     /// Takes a whole new map.
