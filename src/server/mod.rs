@@ -78,13 +78,21 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let (host, resolved) = host::prepare(settings)?;
     let cores = resolved.cores;
     let (driver, driver_note) = host::choose_driver(settings, cores)?;
-    let options = Arc::new(options::shard_options(settings, &resolved)?);
+    let origin = format!("ringway-{:016x}", host::random_seed());
+    let options = Arc::new(options::shard_options(settings, &resolved, &origin)?);
     let listeners = host::bind("server.listen", settings.server.listen, cores, &settings.server)?;
     let admin = host::bind("admin.listen", settings.admin.listen, 1, &settings.server)?;
 
-    let health = Arc::new(Health::new(cores, driver.as_str(), driver_note, host::kernel()));
+    let mut health = Health::new(cores, driver.as_str(), driver_note, host::kernel());
     let counters: Arc<[Arc<ShardCounters>]> =
         (0..cores).map(|_| Arc::new(ShardCounters::default())).collect();
+    if settings.relay.is_redis() {
+        health = health.with_redis(resolved.relay.as_str());
+    } else {
+        // No shard writes it then: that relay cannot be away.
+        counters.iter().for_each(|it| it.relay.up.set(1));
+    }
+    let health = Arc::new(health);
     let clock = Clock::start();
     let (mailboxes, doorbells) = Mailboxes::connect(cores, settings.relay.mailbox_messages);
     let (sender, events) = mpsc::channel();
