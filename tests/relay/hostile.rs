@@ -141,7 +141,7 @@ fn with_a_key_only_signed_and_fresh_messages_count() {
     publish(&|_| {});
     alice.expect("s", "signed");
     one.await_metric(DROPPED, "unsigned", 1.0);
-    one.await_metric(DROPPED, "bad-signature", 5.0);
+    one.await_metric(DROPPED, "bad_signature", 5.0);
     // The stranger takes none of theirs either.
     let mut eve = Client::session(&stranger, "eve");
     eve.subscribe("s", "/topic/room.1");
