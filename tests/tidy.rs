@@ -33,7 +33,7 @@ const WITHOUT_UNSAFE: &[&str] = &["stdx", "proto", "policy", "broker", "shard"];
 #[rustfmt::skip]
 const OWNED: &[(&str, &[&str])] = &[
     ("arrayvec",            &["src/"]),
-    ("atomic_waker",        &["src/shard/mailbox.rs"]),
+    ("atomic_waker",        &["src/shard/mailbox.rs", "src/io/resolver.rs"]),
     ("axum",                &["src/admin/"]),
     ("base64",              &["src/proto/http/"]),
     ("clap",                &["src/cli.rs"]),
@@ -46,9 +46,11 @@ const OWNED: &[(&str, &[&str])] = &[
     ("prometheus",          &["src/metrics/"]),
     ("regex",               &["src/policy/", "src/broker/router.rs"]),
     ("regex_automata",      &["src/policy/"]),
-    ("rtrb",                &["src/shard/mailbox.rs"]),
+    ("rtrb",                &["src/shard/mailbox.rs", "src/io/resolver.rs"]),
     ("rustc_hash",          &["src/"]),
     ("rustix",              &["src/io/", "src/config/host.rs", "src/server/host.rs"]),
+    ("rustls",              &["src/io/tls/"]),
+    ("rustls_native_certs", &["src/io/tls/"]),
     ("serde_json",          &["src/"]),
     ("sha1",                &["src/proto/http/"]),
     ("signal_hook",         &["src/server/"]),

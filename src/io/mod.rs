@@ -7,5 +7,7 @@ pub mod clock;
 pub mod listener;
 pub mod poller;
 pub mod probe;
+pub mod resolver;
 pub mod ring;
 pub mod socket;
+pub mod tls;
