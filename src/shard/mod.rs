@@ -24,6 +24,7 @@ mod polled;
 mod relay;
 pub mod runtime;
 mod state;
+mod tasks;
 mod timers;
 
 pub use connection::ConnectionId;
