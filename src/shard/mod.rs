@@ -18,6 +18,7 @@ mod fanout;
 mod flush;
 mod handshake;
 mod ingest;
+pub mod link;
 mod log_limit;
 pub mod mailbox;
 mod polled;
