@@ -75,7 +75,8 @@ impl Run {
                 self.rig.cut_one(task, at);
             }
             95 => {
-                let host = self.hosts[self.below(self.hosts.len() as u64)];
+                let at = self.below(self.hosts.len() as u64);
+                let host = self.hosts[at];
                 self.rig.cut(host);
             }
             96 => self.rig.is_stalled = self.chance.below(3) == 0,
@@ -101,7 +102,8 @@ impl Run {
             }
             Mode::Sharded => {
                 let name = names::name_of(self.mode, &format!("/topic/{}", self.below(CHANNELS)));
-                let host = self.hosts[self.below(3)];
+                let at = self.below(3);
+                let host = self.hosts[at];
                 sharded::move_slot(
                     &mut self.rig,
                     crate::proto::resp::slot_of(name.as_bytes()),
@@ -233,13 +235,14 @@ impl Run {
         for (task, wanted) in self.wanted.iter().enumerate() {
             let mut expected = BTreeSet::from([(false, names::CONTROL.to_owned())]);
             for target in wanted {
-                expected.insert(match target {
+                let name = match target {
                     Target::Channel(channel) => (false, names::name_of(self.mode, channel)),
                     Target::Pattern(text) => {
                         expected.insert((true, names::EMPTY_SEGMENTS.to_owned()));
                         (true, names::glob_of(&Pattern::parse(text).unwrap()))
                     }
-                });
+                };
+                expected.insert(name);
             }
             let mut found = BTreeSet::new();
             for client in self.rig.clients_of(task) {

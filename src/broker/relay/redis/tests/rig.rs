@@ -234,7 +234,9 @@ impl Rig {
                     assert!(task.links.insert(link, wire).is_none(), "{link:?} is used twice");
                 }
                 LinkAction::Close { link } => {
-                    let wire = task.links.remove(&link).expect("what is closed was opened");
+                    assert!(link.0 < self.clients_count, "what is closed was opened");
+                    // It may have been lost before it was told.
+                    let Some(wire) = task.links.remove(&link) else { continue };
                     if let Some(server) = self.servers.get_mut(&wire.address) {
                         server.clients.remove(&wire.client);
                     }

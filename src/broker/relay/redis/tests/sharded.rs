@@ -1,6 +1,7 @@
 //! A cluster: each channel at the master of its slot, also while slots move.
 
 use crate::broker::refusal::Code;
+use crate::broker::relay::redis::Address;
 use crate::broker::relay::redis::Forward;
 use crate::broker::relay::redis::Mode;
 use crate::broker::relay::redis::Options;
@@ -19,8 +20,11 @@ pub(super) fn cluster() -> Rig {
     options.outbox_bytes_max = 1 << 20;
     let mut rig = Rig::with(options);
     let slots = [(0, 5000), (5001, 11000), (11001, 16383)];
-    let slots: Vec<_> = slots.into_iter().zip(HOSTS).map(|(it, host)| (it.0, it.1, address(host)));
-    let slots: Vec<_> = slots.collect();
+    let slots: Vec<(u16, u16, Address)> = slots
+        .into_iter()
+        .zip(HOSTS)
+        .map(|((first, last), host)| (first, last, address(host)))
+        .collect();
     rig.servers.values_mut().for_each(|it| it.slots = Some(slots.clone()));
     rig
 }
