@@ -78,7 +78,8 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let (host, resolved) = host::prepare(settings)?;
     let cores = resolved.cores;
     let (driver, driver_note) = host::choose_driver(settings, cores)?;
-    let options = Arc::new(options::shard_options(settings, &resolved)?);
+    let origin = format!("ringway-{:016x}", host::random_seed());
+    let options = Arc::new(options::shard_options(settings, &resolved, &origin)?);
     let listeners = host::bind("server.listen", settings.server.listen, cores, &settings.server)?;
     let admin = host::bind("admin.listen", settings.admin.listen, 1, &settings.server)?;
 

@@ -2,16 +2,20 @@
 //!
 //! `embedded` joins the shards of one process with nothing beside it; `redis` joins many tasks
 //! through Redis Pub/Sub. Both are machines without I/O and have one shape: `subscribe`,
-//! `unsubscribe` and `publish` with tokens go in, [`Event`]s come out.
+//! `unsubscribe` and `publish` with tokens go in, [`Event`]s come out; [`Relay`] is either.
 
 mod embedded;
+mod joined;
+pub mod redis;
 
 use std::sync::Arc;
 
 use crate::broker::publication::Publication;
 use crate::broker::refusal::Refusal;
 
+pub use self::redis::Redis;
 pub use embedded::Embedded;
+pub use joined::Relay;
 
 /// Most shards of one process; a set of shards is one word.
 pub const SHARDS_MAX: usize = 64;
@@ -93,6 +97,8 @@ pub enum Event {
         /// To whom.
         audience: Audience,
     },
+    /// A proved word to the whole fleet, or to one task of it.
+    Control(self::redis::Control),
 }
 
 /// Which of the subscriptions here a delivery is for.
