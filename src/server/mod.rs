@@ -102,6 +102,11 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let public = listeners.first().and_then(|it| it.local_addr().ok());
     let admin_address = admin.first().and_then(|it| it.local_addr().ok());
     let home_seed = host::random_seed();
+    let links = options::links(settings)?.map(|(links, worker)| {
+        spawn("ringway-resolver", move || worker.run())?;
+        Ok(links)
+    });
+    let links = links.transpose()?;
     let mut shards = Vec::with_capacity(cores);
     for ((index, listener), mailboxes) in (0_u8..).zip(listeners).zip(mailboxes) {
         let id = ShardId(index);
@@ -123,6 +128,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
                 mailboxes,
                 clock,
                 driver,
+                links: links.clone(),
                 shutdown_timeout: settings.server.shutdown_timeout,
             },
         };
@@ -215,13 +221,17 @@ impl ShardThread {
 }
 
 #[expect(clippy::disallowed_methods, reason = "threads start here, named")]
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(run);
+    spawned.map(drop).map_err(|error| StartError(format!("cannot start a thread: {error}")))
+}
+
 fn spawn_admin(listener: TcpListener, view: admin::View) -> Result<(), StartError> {
-    let spawned = thread::Builder::new().name("ringway-admin".to_owned()).spawn(move || {
+    spawn("ringway-admin", move || {
         if let Err(error) = admin::serve(listener, view) {
             tracing::error!("the admin listener failed: {error}");
         }
-    });
-    spawned.map(drop).map_err(|error| StartError(format!("cannot start a thread: {error}")))
+    })
 }
 
 #[expect(clippy::disallowed_methods, reason = "threads start here, named")]
