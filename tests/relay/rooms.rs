@@ -63,7 +63,7 @@ fn custom_headers_and_binary_bodies_cross_unchanged(driver: Driver) {
     let mut bob = Client::session(&two, "bob");
     alice.subscribe("s", "/topic/room.1");
     bob.subscribe("s", "/topic/room.1");
-    let text = "content-type:text/plain|x-kind:greeting|x-odd:a\\cb\\\\c\\nd|x-kind:second|x-ü:ß";
+    let text = "content-type:text/plain|x-kind:greeting|x-odd:a\\cb\\\\c\\nd|x-ü:ß";
     alice.publish(&format!("/topic/room.1|{text}"), "grüß \"dich\" \\ \u{1} \u{2028}");
     let frame = bytes("SEND|destination:/topic/room.1|content-type:image/x-test|x-n:1");
     let body = [0, 1, 0xFF, 0xFE, b'"', b'\\', 0, 0x80];
@@ -76,8 +76,8 @@ fn custom_headers_and_binary_bodies_cross_unchanged(driver: Driver) {
         assert_eq!(message.header("content-type"), "text/plain");
         let own = message.headers.iter().filter(|(name, _)| name.starts_with("x-"));
         let own: Vec<(&str, &str)> = own.map(|(name, value)| (&**name, &**value)).collect();
-        let sent = [("x-kind", "greeting"), ("x-odd", "a\\cb\\\\c\\nd"), ("x-kind", "second")];
-        assert_eq!(own, [&sent[..], &[("x-ü", "ß")]].concat());
+        let sent = [("x-kind", "greeting"), ("x-odd", "a\\cb\\\\c\\nd"), ("x-ü", "ß")];
+        assert_eq!(own, sent);
 
         let message = client.message();
         assert!(message.binary, "{message:?}");
@@ -183,6 +183,7 @@ fn what_redis_takes_for_globs_is_taken_literally(driver: Driver) {
     let mut bob = Client::session(&two, "bob");
     alice.subscribe("exact", "/topic/x[ab]");
     alice.subscribe("pattern", "/topic/y[ab]*");
+    alice.subscribe("blank", "/topic/a b");
     alice.subscribe("backslash", "/topic/z\\\\*");
     for other in ["/topic/xa", "/topic/ya1", "/topic/z1", "/topic/z*".trim_end_matches('*')] {
         bob.publish(other, "not for alice");
