@@ -9,8 +9,13 @@ use crate::world::Ringway;
 
 on_each_driver!(a_user_of_few_rights_is_enough_and_tls_protects_it);
 
-/// All that a server needs of Redis.
+/// All that a server needs of Redis whose clients subscribe to exact names only.
 const RULES: &str = "user ringway on >of-ringway resetchannels &ws:* &ringway:* ~ringway:* -@all \
+    +hello +auth +ping +role +subscribe +unsubscribe +publish +xadd";
+
+/// And where they may subscribe to patterns: of PSUBSCRIBE, Redis compares the pattern itself with
+/// the rule, letter by letter, so `&ws:*` would allow just the pattern `ws:*`.
+const RULES_FOR_PATTERNS: &str = "user ringway on >of-ringway allchannels ~ringway:* -@all \
     +hello +auth +ping +role +subscribe +unsubscribe +psubscribe +punsubscribe +publish +xadd";
 
 /// A session on `server` that hears what it says, by an exact name and by a pattern.
@@ -28,7 +33,7 @@ fn assert_works(server: &Ringway) {
 
 fn a_user_of_few_rights_is_enough_and_tls_protects_it(driver: Driver) {
     let certificates = Certificates::of(&["redis.test", "127.0.0.1"]);
-    let redis = Redis::with_acl_and_tls(RULES, &certificates);
+    let redis = Redis::with_acl_and_tls(RULES_FOR_PATTERNS, &certificates);
     let folder = tempfile::tempdir().expect("there is room for a folder");
     let ca = certificates.write(folder.path()).ca;
     let tls_port = redis.tls_port.expect("it has one");
@@ -47,7 +52,7 @@ fn a_user_of_few_rights_is_enough_and_tls_protects_it(driver: Driver) {
 
 #[test]
 fn the_url_may_hold_user_and_password() {
-    let redis = Redis::with_acl(RULES);
+    let redis = Redis::with_acl(RULES_FOR_PATTERNS);
     let url = format!("relay.url=redis://ringway:of-ringway@127.0.0.1:{}", redis.port);
     assert_works(&Ringway::start(Driver::IoUring, &[&url]));
     let url = format!("redis://ringway:of-ringway@127.0.0.1:{}", redis.port);
@@ -99,6 +104,20 @@ fn who_is_kept_out_is_told_why() {
     check_kept_out(&[&tls, user, soon], &right, "certificate");
     let name = "relay.tls_server_name=other.test";
     check_kept_out(&[&tls, user, soon, &ca, name], &right, "certificate");
+}
+
+#[test]
+fn a_user_of_certain_channels_may_use_them_and_no_patterns() {
+    let redis = Redis::with_acl(&format!("{RULES} +psubscribe"));
+    let url = format!("relay.url=redis://ringway:of-ringway@127.0.0.1:{}", redis.port);
+    let server = Ringway::start(Driver::IoUring, &[&url]);
+    let mut client = Client::session(&server, "alice");
+    let error = client.refused("SUBSCRIBE|id:p|destination:/topic/room.*", "");
+    assert_eq!(error.header("message"), "relay-refused", "{error:?}");
+    assert!(error.text().contains("NOPERM"), "{error:?}");
+    client.subscribe("s", "/topic/room.1");
+    client.publish("/topic/room.1", "heard");
+    client.expect("s", "heard");
 }
 
 #[test]

@@ -43,6 +43,7 @@ pub(super) struct Load {
     is_sending: Arc<AtomicBool>,
     has_ended: Arc<AtomicBool>,
     accepted: Vec<Arc<AtomicU32>>,
+    settled: Vec<Arc<AtomicBool>>,
 }
 
 impl Load {
@@ -50,18 +51,18 @@ impl Load {
     pub(super) fn start(addresses: &[SocketAddr], room: &str) -> Self {
         let is_sending = Arc::new(AtomicBool::new(true));
         let has_ended = Arc::new(AtomicBool::new(false));
-        let (mut threads, mut accepted) = (Vec::new(), Vec::new());
+        let (mut threads, mut accepted, mut settled) = (Vec::new(), Vec::new(), Vec::new());
         let clients: Vec<Client> = (0..)
             .zip(addresses)
             .map(|(sender, address)| Client::connect(*address, sender, room))
             .collect();
         for client in clients {
-            let accepted_count = Arc::clone(&client.accepted_count);
+            accepted.push(Arc::clone(&client.accepted_count));
+            settled.push(Arc::clone(&client.is_settled));
             let (sending, ended) = (Arc::clone(&is_sending), Arc::clone(&has_ended));
             threads.push(thread::spawn(move || client.run(&sending, &ended)));
-            accepted.push(accepted_count);
         }
-        Self { threads, is_sending, has_ended, accepted }
+        Self { threads, is_sending, has_ended, accepted, settled }
     }
 
     /// Waits until each client had `count` more RECEIPTs than now.
@@ -79,6 +80,12 @@ impl Load {
     /// `fence` sends behind it; returns their accounts.
     pub(super) fn finish(self, fence: impl FnOnce()) -> Vec<Account> {
         self.is_sending.store(false, Ordering::SeqCst);
+        // What is missing after that, the judge will say.
+        let deadline = Instant::now() + PATIENCE;
+        while !self.settled.iter().all(|it| it.load(Ordering::SeqCst)) && Instant::now() < deadline
+        {
+            thread::sleep(PAUSE);
+        }
         fence();
         self.has_ended.store(true, Ordering::SeqCst);
         self.threads.into_iter().map(|it| it.join().expect("no client was cut off")).collect()
@@ -94,6 +101,8 @@ struct Client {
     heard: Vec<Id>,
     has_heard_fence: bool,
     accepted_count: Arc<AtomicU32>,
+    /// It sends no more, and all is answered.
+    is_settled: Arc<AtomicBool>,
 }
 
 /// The body that tells a client that it has heard all.
@@ -131,6 +140,7 @@ impl Client {
             heard: Vec::new(),
             has_heard_fence: false,
             accepted_count: Arc::default(),
+            is_settled: Arc::default(),
         }
     }
 
@@ -139,7 +149,9 @@ impl Client {
         let mut deadline = None;
         loop {
             let now = Instant::now();
-            if next <= now && is_sending.load(Ordering::SeqCst) {
+            if !is_sending.load(Ordering::SeqCst) {
+                self.is_settled.store(self.unanswered.is_empty(), Ordering::SeqCst);
+            } else if next <= now {
                 next = now + PAUSE;
                 self.send(now);
             }

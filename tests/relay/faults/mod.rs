@@ -25,6 +25,7 @@ use crate::support::on_each_driver;
 use crate::world::Proxy;
 use crate::world::Redis;
 use crate::world::ReplicaPair;
+use crate::world::Resp;
 use crate::world::Ringway;
 use crate::world::await_true;
 
@@ -84,8 +85,15 @@ fn with_seeds(run: impl Fn(u64) + Copy + Send + 'static) {
     }
 }
 
-/// Two servers under load; `fault` is made while they work, and must be over when it returns.
-fn run(driver: Driver, seed: u64, relays: [&str; 2], fault: impl FnOnce(&mut Dice)) {
+/// Two servers of `redis` under load; `fault` is made while they work, and returns the Redis that
+/// they have when it is over.
+fn run(
+    driver: Driver,
+    seed: u64,
+    relays: [&str; 2],
+    mut redis: Resp,
+    fault: impl FnOnce(&mut Dice) -> Resp,
+) {
     let mut dice = Dice(seed);
     let servers = relays.map(|relay| {
         let mut settings = SETTINGS.to_vec();
@@ -96,10 +104,15 @@ fn run(driver: Driver, seed: u64, relays: [&str; 2], fault: impl FnOnce(&mut Dic
     let addresses: Vec<_> = [0, 1, 0, 1].map(|it: usize| servers[it].public).to_vec();
     let load = Load::start(&addresses, &room);
     load.await_accepted(25);
+    let channel = format!("ws:/topic/{room}");
+    let subscribers_count = redis.subscribers_count(&channel);
     thread::sleep(dice.millis(0..300));
 
     let begin = Instant::now();
-    fault(&mut dice);
+    let mut redis = fault(&mut dice);
+    // One probe tells of one shard only; each shard that had interest must have it again.
+    await_true("all shards to be back", || redis.subscribers_count(&channel) == subscribers_count);
+    load.await_accepted(5);
     let mut clients = [0, 1].map(|it: usize| Client::session(&servers[it], "watch"));
     await_all_hear(&servers, &mut clients, &room);
     let end = Instant::now();
@@ -146,10 +159,11 @@ fn a_redis_that_dies_and_returns_costs_nothing_that_was_promised(driver: Driver)
     with_seeds(move |seed| {
         let mut redis = Redis::plain();
         let relay = redis.setting();
-        run(driver, seed, [&relay, &relay], |dice| {
+        run(driver, seed, [&relay, &relay], redis.client(), |dice| {
             redis.kill();
             thread::sleep(dice.millis(0..2_000));
             redis.restart();
+            redis.client()
         });
     });
 }
@@ -164,15 +178,26 @@ fn a_redis_that_stalls_costs_nothing_that_was_promised(driver: Driver) {
         let relay = proxy.setting();
         // Both servers suffer, or one of them.
         let other = if seed.is_multiple_of(2) { &direct } else { &relay };
-        run(driver, seed, [&relay, other], |dice| {
+        run(driver, seed, [&relay, other], redis.client(), |dice| {
             proxy.stall();
             thread::sleep(dice.millis(7_000..7_500));
             if dice.below(2) == 0 {
                 proxy.cut();
             }
             proxy.resume();
+            redis.client()
         });
     });
+}
+
+/// How many others are connected to a Redis, its primary or replica left out.
+fn clients_count(redis: &mut Resp) -> usize {
+    let list = redis.ask(&["CLIENT", "LIST"]).text().to_owned();
+    let is_other = |line: &&str| {
+        let is_client = line.contains(" flags=N") || line.contains(" flags=P");
+        is_client && !line.contains(" cmd=client|list")
+    };
+    list.lines().filter(is_other).count()
 }
 
 /// The servers know both addresses, or one name, which moves.
@@ -183,7 +208,7 @@ fn a_promoted_replica_takes_over(driver: Driver) {
         let name = Proxy::to(primary);
         let both = format!("relay.url=redis://127.0.0.1:{primary},redis://127.0.0.1:{replica}");
         let relay = if seed.is_multiple_of(2) { both } else { name.setting() };
-        run(driver, seed, [&relay, &relay], |dice| {
+        run(driver, seed, [&relay, &relay], pair.primary.client(), |dice| {
             let is_killed = dice.below(2) == 0;
             if is_killed {
                 pair.primary.kill();
@@ -198,10 +223,11 @@ fn a_promoted_replica_takes_over(driver: Driver) {
             // Who has a connection to the former primary keeps it: only its role tells.
             thread::sleep(dice.millis(0..500));
             name.lead_to(replica);
-            let mut replica = pair.replica.client();
-            await_true("the servers to use the new primary", || {
-                replica.subscribers_count(&format!("ws:/topic/load-{seed}")) != 0
+            let mut former = pair.primary.client();
+            await_true("the servers to leave the former primary", || {
+                clients_count(&mut former) == 0
             });
+            pair.replica.client()
         });
     });
 }
