@@ -106,6 +106,7 @@ fn run(
     load.await_accepted(25);
     let channel = format!("ws:/topic/{room}");
     let subscribers_count = redis.subscribers_count(&channel);
+    drop(redis);
     thread::sleep(dice.millis(0..300));
 
     let begin = Instant::now();
