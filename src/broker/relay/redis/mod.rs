@@ -17,8 +17,8 @@
 //! here is subscribed to.
 //!
 //! Read `link` (one connection), `interest`, `batch`, `interests` and `confirm` (what is subscribed
-//! to), `publisher` (what is published), `names` and `translate` (what it is called and looks like),
-//! `topology` and `nodes` (who has what), then `receive`, `answers` and `transmit`.
+//! to), `publisher` (what is published), `names` and `translate` (what it is called and how it
+//! looks), `topology` and `nodes` (who has what), then `receive`, `answers` and `transmit`.
 
 mod answers;
 mod batch;
