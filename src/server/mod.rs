@@ -33,6 +33,7 @@ use crate::shard::runtime::Setup;
 
 mod banner;
 mod host;
+mod links;
 pub mod logs;
 mod options;
 
@@ -93,6 +94,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
         counters.iter().for_each(|it| it.relay.up.set(1));
     }
     let health = Arc::new(health);
+    let links = links::start(settings)?;
     let clock = Clock::start();
     let (mailboxes, doorbells) = Mailboxes::connect(cores, settings.relay.mailbox_messages);
     let (sender, events) = mpsc::channel();
@@ -123,6 +125,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
                 mailboxes,
                 clock,
                 driver,
+                links: links.clone(),
                 shutdown_timeout: settings.server.shutdown_timeout,
             },
         };

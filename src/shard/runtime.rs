@@ -25,6 +25,8 @@ use crate::io::socket::Socket;
 use crate::metrics::health::Phase;
 use crate::shard::connection::ConnectionId;
 use crate::shard::flush::Action;
+use crate::shard::link;
+use crate::shard::link::Links;
 use crate::shard::mailbox::Mailboxes;
 use crate::shard::state::Identity;
 use crate::shard::state::Options;
@@ -60,6 +62,8 @@ pub struct Setup {
     pub clock: Clock,
     /// How sends leave.
     pub driver: Driver,
+    /// What the relay's links need, when it has any.
+    pub links: Option<link::Options>,
     /// How long the end may take.
     pub shutdown_timeout: Duration,
 }
@@ -77,6 +81,8 @@ pub(super) struct Core {
     recent: Cell<Now>,
     /// The sockets' readiness, with the epoll driver.
     pub(super) poller: Option<RefCell<Poller>>,
+    /// The relay's connections, when it has any.
+    pub(super) links: Option<Rc<Links>>,
     flush: Notify,
     /// Readers that wait for credit.
     starved: RefCell<Vec<Waker>>,
@@ -97,7 +103,8 @@ pub(super) struct Owned {
 ///
 /// When the listener cannot be taken over by the runtime.
 pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
-    let Setup { options, identity, listener, mailboxes, clock, driver, shutdown_timeout } = setup;
+    let Setup { options, identity, listener, mailboxes, clock, driver, links, shutdown_timeout } =
+        setup;
     let health = Arc::clone(&identity.health);
     let shard = Shard::new(options, identity);
     let listener = TcpListener::from_std(listener)?;
@@ -113,6 +120,7 @@ pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
             Driver::IoUring => None,
             Driver::Epoll => Some(RefCell::new(Poller::new()?)),
         },
+        links: links.map(|it| Rc::new(Links::new(it))),
         flush: Notify::default(),
         starved: RefCell::default(),
     });
@@ -122,6 +130,7 @@ pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
     if core.poller.is_some() {
         monoio::spawn(Rc::clone(&core).poll_all());
     }
+    core.carry_links();
     health.shard_started();
     on_started();
     while health.phase() != Phase::Draining {
@@ -194,7 +203,7 @@ impl Core {
     }
 
     /// Forgets a connection whose stream has ended or failed.
-    pub(super) fn close(&self, id: ConnectionId, socket: &Socket) {
+    pub(super) fn close(self: &Rc<Self>, id: ConnectionId, socket: &Socket) {
         if let Some(entry) = self.sockets.borrow_mut().get_mut(id.index()) {
             *entry = None;
         }
@@ -206,7 +215,7 @@ impl Core {
 
     /// Receives once and hands the bytes to the shard; fewer than [`RECEIVE_BYTES`] are all there
     /// is.
-    pub(super) fn receive(&self, id: ConnectionId, socket: &Socket) -> io::Result<usize> {
+    pub(super) fn receive(self: &Rc<Self>, id: ConnectionId, socket: &Socket) -> io::Result<usize> {
         let mut buffer = self.buffer.borrow_mut();
         let received_bytes = socket.try_receive(&mut buffer)?;
         if 0 < received_bytes {
@@ -215,7 +224,7 @@ impl Core {
         Ok(received_bytes)
     }
 
-    fn take(&self, id: ConnectionId, bytes: &mut [u8]) {
+    fn take(self: &Rc<Self>, id: ConnectionId, bytes: &mut [u8]) {
         self.shard.borrow_mut().handle_bytes(self.now(), id, bytes);
         self.notify();
     }
@@ -272,6 +281,8 @@ impl Core {
         if shard.has_credit(now.instant) {
             self.starved.borrow_mut().drain(..).for_each(Waker::wake);
         }
+        drop(shard);
+        self.carry_links();
     }
 
     /// One send through the ring; the connection has no other until it is answered.
@@ -306,7 +317,7 @@ impl Core {
         }
     }
 
-    fn tick(&self) {
+    fn tick(self: &Rc<Self>) {
         self.unix_start_ms.set(self.clock.unix_start_ms());
         let now = self.now();
         self.shard.borrow_mut().handle_timer(now);
@@ -320,7 +331,7 @@ impl Core {
         now
     }
 
-    async fn end(&self, timeout: Duration) {
+    async fn end(self: &Rc<Self>, timeout: Duration) {
         let deadline: Instant = self.clock.instant().after(timeout);
         self.shard.borrow_mut().handle_drain(self.now());
         self.flush.notify();
@@ -330,8 +341,9 @@ impl Core {
         }
     }
 
-    /// Wakes the flush when the shard has put something out.
-    fn notify(&self) {
+    /// Wakes whoever has to do with what the shard has put out.
+    pub(super) fn notify(self: &Rc<Self>) {
+        self.carry_links();
         if self.shard.borrow().has_output() || !self.starved.borrow().is_empty() {
             self.flush.notify();
         }

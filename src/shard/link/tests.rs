@@ -35,22 +35,22 @@ struct Talker {
 }
 
 impl Owner for Talker {
-    fn handle_connected(&self, link: u64) {
+    fn handle_connected(self: &Rc<Self>, link: u64) {
         self.told.borrow_mut().push(format!("{link} connected"));
     }
 
-    fn handle_bytes(&self, _: u64, bytes: &mut [u8]) -> Taken {
+    fn handle_bytes(self: &Rc<Self>, _: u64, bytes: &mut [u8]) -> Taken {
         self.gives_count.set(self.gives_count.get() + 1);
         let end = bytes.iter().rposition(|it| *it == b'\n').map_or(0, |it| it + 1);
         self.heard.borrow_mut().extend_from_slice(&bytes[..end]);
         Taken { consumed: end, bytes_min: 0 }
     }
 
-    fn handle_lost(&self, link: u64, why: &str) {
+    fn handle_lost(self: &Rc<Self>, link: u64, why: &str) {
         self.told.borrow_mut().push(format!("{link} lost: {why}"));
     }
 
-    fn poll_transmit(&self, _: u64, out: &mut Vec<u8>) {
+    fn poll_transmit(self: &Rc<Self>, _: u64, out: &mut Vec<u8>) {
         while out.len() < 64 * 1024
             && let Some(command) = self.to_send.borrow_mut().pop_front()
         {
@@ -320,10 +320,9 @@ fn a_name_is_resolved_anew_for_every_link_and_all_its_addresses_are_tried() {
 #[test]
 fn a_server_that_answers_nothing_is_given_up_in_time() {
     // A listener whose backlog is full answers no further greeting.
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-    socket.listen(0).unwrap();
-    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let listener = crate::io::listener::bind_all(any, 1, 0).unwrap().remove(0);
+    let address = listener.local_addr().unwrap();
     let _fills: Vec<_> =
         (0..4).map(|_| TcpStream::connect_timeout(&address, Duration::from_millis(100))).collect();
     on_both_drivers(resolver::system, None, async |world| {
