@@ -26,11 +26,10 @@ pub(crate) fn envelopes(data: &[u8]) {
 }
 
 fn depth(value: &serde_json::Value) -> usize {
-    match value {
-        serde_json::Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
-        serde_json::Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
-        _ => 0,
+    if let Some(items) = value.as_array() {
+        return 1 + items.iter().map(depth).max().unwrap_or(0);
     }
+    value.as_object().map_or(0, |fields| 1 + fields.values().map(depth).max().unwrap_or(0))
 }
 
 fn check_envelope(envelope: &envelope::Envelope<'_>, theirs: &serde_json::Value, seed: u8) {
@@ -87,12 +86,12 @@ fn check_envelope_encoding(decoder: &mut envelope::Decoder, input: &[u8], seed: 
         timestamp_ms: u64::from(seed) << 50,
         origin: text(2).unwrap_or_default(),
         id: &id,
-        seq: (seed % 2 == 0).then_some(u64::MAX),
-        epoch: (seed % 4 == 0).then_some(0),
+        seq: seed.is_multiple_of(2).then_some(u64::MAX),
+        epoch: seed.is_multiple_of(4).then_some(0),
         content_type: text(3),
         sender: text(4),
         headers: &headers,
-        key: (seed % 3 != 0).then_some(&key),
+        key: (!seed.is_multiple_of(3)).then_some(&key),
         channel: input,
     };
     let mut out = Vec::new();

@@ -1,6 +1,7 @@
 //! From settings to what each layer is told.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::broker::relay::redis::Address;
 use crate::broker::relay::redis::Mode;
@@ -18,6 +19,10 @@ use crate::config::settings::RouteSettings;
 use crate::config::settings::RouteTarget;
 use crate::config::settings::Settings;
 use crate::io::probe::Driver;
+use crate::io::resolver;
+use crate::io::resolver::Resolver;
+use crate::io::resolver::Worker;
+use crate::io::tls;
 use crate::metrics;
 use crate::proto::envelope;
 use crate::proto::http;
@@ -26,6 +31,12 @@ use crate::proto::stomp;
 use crate::proto::ws;
 use crate::server::StartError;
 use crate::shard::Options;
+use crate::shard::link;
+
+/// How long a name, a TCP connection and a TLS handshake with Redis may take, each.
+const LINK_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long Redis's host may leave bytes unacknowledged: it is gone then, and the kernel says so.
+const LINK_USER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the shards are told; totals are shared out evenly. `origin` names this process to others.
 pub(super) fn shard_options(
@@ -79,6 +90,31 @@ pub(super) fn shard_options(
         mailbox_max: settings.relay.mailbox_messages,
         redis: redis_options(settings, resolved.cores, origin).map(Arc::new),
     })
+}
+
+/// How the links of a relay through Redis connect, and who answers for names: one thread for all.
+pub(super) fn links(settings: &Settings) -> Result<Option<(link::Options, Worker)>, StartError> {
+    let relay = &settings.relay;
+    if !relay.is_redis() {
+        return Ok(None);
+    }
+    let tls = if relay.is_tls() {
+        let files = tls::ClientFiles { ca: relay.tls_ca.clone(), certificate_and_key: None };
+        let config = tls::Client::load(&files)
+            .map_err(|error| StartError(format!("relay.tls_ca: {error}")))?;
+        let server_name = relay.tls_server_name.as_deref().map(Box::from);
+        Some(link::Tls { config, server_name })
+    } else {
+        None
+    };
+    let (resolver, worker) = Resolver::new(resolver::system());
+    let options = link::Options {
+        resolver,
+        tls,
+        connect_timeout: LINK_CONNECT_TIMEOUT,
+        user_timeout: LINK_USER_TIMEOUT,
+    };
+    Ok(Some((options, worker)))
 }
 
 fn route(route: &RouteSettings) -> RouteOptions {

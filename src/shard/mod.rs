@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod carry;
 mod closing;
 mod connection;
 mod fanout;

@@ -76,7 +76,7 @@ impl Core {
     }
 
     /// Receives once; `true` when there may be more to receive.
-    fn receive_share(self: &Rc<Self>, Ready { id, has_ended }: Ready) -> bool {
+    fn receive_share(&self, Ready { id, has_ended }: Ready) -> bool {
         let Some(socket) = self.socket(id) else { return false };
         match self.receive(id, &socket) {
             Ok(0) => {

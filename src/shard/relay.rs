@@ -6,6 +6,7 @@ use crate::broker::relay::Mail;
 use crate::broker::relay::Reply;
 use crate::broker::relay::Request;
 use crate::broker::relay::ShardId;
+use crate::broker::relay::redis::Control;
 use crate::broker::relay::redis::Dropped;
 use crate::broker::relay::redis::Level;
 use crate::broker::relay::redis::LinkAction;
@@ -84,7 +85,7 @@ impl Shard {
                 }
                 Event::Settled(token) => self.settle_token(now, token),
                 Event::Refused(token, refusal) => self.refuse_token(now, token, refusal),
-                Event::Control(_) => {}
+                Event::Control(control) => self.handle_control(&control),
             }
         }
         self.close_slow(now);
@@ -181,6 +182,25 @@ impl Shard {
         match is_up {
             true => self.identity.health.relay_up(shard),
             false => self.identity.health.relay_down(shard),
+        }
+    }
+
+    /// Does what the fleet is told to do; each shard of each task hears it, once.
+    fn handle_control(&self, control: &Control) {
+        let Some(options) = &self.options.redis else {
+            return;
+        };
+        match control {
+            Control::Drain { task } if task.as_ref().is_none_or(|it| *it == options.origin) => {
+                tracing::info!("told over the relay to drain");
+                self.identity.health.drain();
+            }
+            Control::Drain { .. } => {}
+            Control::Disconnect { .. }
+            | Control::RevokeToken { .. }
+            | Control::RevokeUser { .. } => {
+                tracing::warn!("told over the relay what this version does not do: {control:?}");
+            }
         }
     }
 }

@@ -62,7 +62,7 @@ pub struct Setup {
     pub clock: Clock,
     /// How sends leave.
     pub driver: Driver,
-    /// What the relay's links need, when it has any.
+    /// How the relay's links connect, where it has any.
     pub links: Option<link::Options>,
     /// How long the end may take.
     pub shutdown_timeout: Duration,
@@ -74,6 +74,8 @@ pub(super) struct Core {
     /// By the index of the connection, with its whole id: an index lives on in a later connection.
     pub(super) sockets: RefCell<Vec<Option<Owned>>>,
     mailboxes: RefCell<Mailboxes>,
+    /// To Redis.
+    links: Option<Rc<Links>>,
     buffer: RefCell<Box<[u8]>>,
     clock: Clock,
     unix_start_ms: Cell<u64>,
@@ -81,8 +83,6 @@ pub(super) struct Core {
     recent: Cell<Now>,
     /// The sockets' readiness, with the epoll driver.
     pub(super) poller: Option<RefCell<Poller>>,
-    /// The relay's connections, when it has any.
-    pub(super) links: Option<Rc<Links>>,
     flush: Notify,
     /// Readers that wait for credit.
     starved: RefCell<Vec<Waker>>,
@@ -112,6 +112,7 @@ pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
         shard: RefCell::new(shard),
         sockets: RefCell::default(),
         mailboxes: RefCell::new(mailboxes),
+        links: links.map(|options| Rc::new(Links::new(options))),
         buffer: RefCell::new(vec![0; RECEIVE_BYTES].into_boxed_slice()),
         clock,
         unix_start_ms: Cell::new(clock.unix_start_ms()),
@@ -120,7 +121,6 @@ pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
             Driver::IoUring => None,
             Driver::Epoll => Some(RefCell::new(Poller::new()?)),
         },
-        links: links.map(|it| Rc::new(Links::new(it))),
         flush: Notify::default(),
         starved: RefCell::default(),
     });
@@ -130,7 +130,8 @@ pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
     if core.poller.is_some() {
         monoio::spawn(Rc::clone(&core).poll_all());
     }
-    core.carry_links();
+    // The relay has asked for its links already.
+    core.flush.notify();
     health.shard_started();
     on_started();
     while health.phase() != Phase::Draining {
@@ -203,7 +204,7 @@ impl Core {
     }
 
     /// Forgets a connection whose stream has ended or failed.
-    pub(super) fn close(self: &Rc<Self>, id: ConnectionId, socket: &Socket) {
+    pub(super) fn close(&self, id: ConnectionId, socket: &Socket) {
         if let Some(entry) = self.sockets.borrow_mut().get_mut(id.index()) {
             *entry = None;
         }
@@ -215,7 +216,7 @@ impl Core {
 
     /// Receives once and hands the bytes to the shard; fewer than [`RECEIVE_BYTES`] are all there
     /// is.
-    pub(super) fn receive(self: &Rc<Self>, id: ConnectionId, socket: &Socket) -> io::Result<usize> {
+    pub(super) fn receive(&self, id: ConnectionId, socket: &Socket) -> io::Result<usize> {
         let mut buffer = self.buffer.borrow_mut();
         let received_bytes = socket.try_receive(&mut buffer)?;
         if 0 < received_bytes {
@@ -224,7 +225,7 @@ impl Core {
         Ok(received_bytes)
     }
 
-    fn take(self: &Rc<Self>, id: ConnectionId, bytes: &mut [u8]) {
+    fn take(&self, id: ConnectionId, bytes: &mut [u8]) {
         self.shard.borrow_mut().handle_bytes(self.now(), id, bytes);
         self.notify();
     }
@@ -271,6 +272,9 @@ impl Core {
                 Err(_) => shard.handle_send_failed(now, id),
             }
         }
+        if let Some(links) = &self.links {
+            self.carry_links(links, &mut shard);
+        }
         while let Some((id, action)) = shard.poll_action() {
             let Some(socket) = self.socket(id) else { continue };
             match action {
@@ -281,8 +285,6 @@ impl Core {
         if shard.has_credit(now.instant) {
             self.starved.borrow_mut().drain(..).for_each(Waker::wake);
         }
-        drop(shard);
-        self.carry_links();
     }
 
     /// One send through the ring; the connection has no other until it is answered.
@@ -317,7 +319,7 @@ impl Core {
         }
     }
 
-    fn tick(self: &Rc<Self>) {
+    fn tick(&self) {
         self.unix_start_ms.set(self.clock.unix_start_ms());
         let now = self.now();
         self.shard.borrow_mut().handle_timer(now);
@@ -331,7 +333,7 @@ impl Core {
         now
     }
 
-    async fn end(self: &Rc<Self>, timeout: Duration) {
+    async fn end(&self, timeout: Duration) {
         let deadline: Instant = self.clock.instant().after(timeout);
         self.shard.borrow_mut().handle_drain(self.now());
         self.flush.notify();
@@ -341,9 +343,8 @@ impl Core {
         }
     }
 
-    /// Wakes whoever has to do with what the shard has put out.
-    pub(super) fn notify(self: &Rc<Self>) {
-        self.carry_links();
+    /// Wakes the flush when the shard has put something out.
+    pub(super) fn notify(&self) {
         if self.shard.borrow().has_output() || !self.starved.borrow().is_empty() {
             self.flush.notify();
         }

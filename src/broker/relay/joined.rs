@@ -99,6 +99,15 @@ impl Relay {
         }
     }
 
+    /// Whether it speaks to a server.
+    #[must_use]
+    pub fn has_links(&self) -> bool {
+        match self {
+            Self::Embedded(_) => false,
+            Self::Redis(_) => true,
+        }
+    }
+
     /// The side that speaks to Redis, where there is one.
     pub fn redis_mut(&mut self) -> Option<&mut Redis> {
         match self {

@@ -4,7 +4,6 @@
 //! one is asked for when it is done, so that commands gather meanwhile. Nothing here waits for a
 //! client: what has been received is taken whatever becomes of it. Read `inbox`, then this file.
 
-mod carry;
 mod connect;
 mod inbox;
 
@@ -70,13 +69,13 @@ pub(super) struct Taken {
 /// Whose links these are. Links have numbers that are never used twice.
 pub(super) trait Owner: 'static {
     /// The link is connected and, with TLS, safe: it wants to be told what to send.
-    fn handle_connected(self: &Rc<Self>, link: u64);
+    fn handle_connected(&self, link: u64);
     /// Bytes came; they may be changed where they lie.
-    fn handle_bytes(self: &Rc<Self>, link: u64, bytes: &mut [u8]) -> Taken;
+    fn handle_bytes(&self, link: u64, bytes: &mut [u8]) -> Taken;
     /// The link is over, by nobody's wish. Said once, and not of a link that was closed.
-    fn handle_lost(self: &Rc<Self>, link: u64, why: &str);
+    fn handle_lost(&self, link: u64, why: &str);
     /// Appends what is to be sent next. What was appended before is with the kernel.
-    fn poll_transmit(self: &Rc<Self>, link: u64, out: &mut Vec<u8>);
+    fn poll_transmit(&self, link: u64, out: &mut Vec<u8>);
 }
 
 /// The links of one shard.
@@ -117,7 +116,7 @@ impl Links {
         monoio::spawn(async move {
             let why = link.carry(&links.options, &owner, &host, port).await;
             links.links.borrow_mut().remove(&link.number);
-            link.lose(&owner, &why);
+            link.lose(&*owner, &why);
         });
     }
 
@@ -148,7 +147,7 @@ impl Link {
         is_first
     }
 
-    fn lose<O: Owner>(&self, owner: &Rc<O>, why: &str) {
+    fn lose<O: Owner>(&self, owner: &O, why: &str) {
         if self.end() {
             owner.handle_lost(self.number, why);
         }
@@ -195,7 +194,7 @@ impl Link {
         self.is_open.set(true);
         owner.handle_connected(self.number);
         self.writer.notify();
-        match reader.read(owner).await {
+        match reader.read(&**owner).await {
             Ok(()) => "the server closed the connection".to_owned(),
             Err(why) => why,
         }
@@ -205,8 +204,8 @@ impl Link {
     async fn write<O: Owner>(self: Rc<Self>, owner: Rc<O>, socket: Rc<Socket>) {
         let mut plain = Vec::new();
         while !self.is_over.get() {
-            if let Err(why) = self.fill(&owner, &mut plain) {
-                return self.lose(&owner, &why);
+            if let Err(why) = self.fill(&*owner, &mut plain) {
+                return self.lose(&*owner, &why);
             }
             let mut bytes = self.outgoing.take();
             if bytes.is_empty() {
@@ -218,7 +217,7 @@ impl Link {
             let sent = send_all(&socket, &bytes).await;
             self.is_sending.set(false);
             if let Err(error) = sent {
-                return self.lose(&owner, &format!("cannot send: {error}"));
+                return self.lose(&*owner, &format!("cannot send: {error}"));
             }
             if bytes.capacity() <= OUTGOING_BYTES_KEPT && self.outgoing.borrow().is_empty() {
                 bytes.clear();
@@ -228,7 +227,7 @@ impl Link {
     }
 
     /// Puts what the owner has to say behind what waits.
-    fn fill<O: Owner>(&self, owner: &Rc<O>, plain: &mut Vec<u8>) -> Result<(), String> {
+    fn fill<O: Owner>(&self, owner: &O, plain: &mut Vec<u8>) -> Result<(), String> {
         if !self.is_open.get() {
             return Ok(());
         }
@@ -271,7 +270,7 @@ impl Reader<'_> {
     }
 
     /// Reads until the other end closes.
-    async fn read<O: Owner>(&mut self, owner: &Rc<O>) -> Result<(), String> {
+    async fn read<O: Owner>(&mut self, owner: &O) -> Result<(), String> {
         let mut share_bytes = 0;
         // With TLS the first bytes may have come with the end of the handshake.
         self.inbox.give(|bytes| owner.handle_bytes(self.link.number, bytes));

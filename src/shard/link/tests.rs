@@ -35,22 +35,22 @@ struct Talker {
 }
 
 impl Owner for Talker {
-    fn handle_connected(self: &Rc<Self>, link: u64) {
+    fn handle_connected(&self, link: u64) {
         self.told.borrow_mut().push(format!("{link} connected"));
     }
 
-    fn handle_bytes(self: &Rc<Self>, _: u64, bytes: &mut [u8]) -> Taken {
+    fn handle_bytes(&self, _: u64, bytes: &mut [u8]) -> Taken {
         self.gives_count.set(self.gives_count.get() + 1);
         let end = bytes.iter().rposition(|it| *it == b'\n').map_or(0, |it| it + 1);
         self.heard.borrow_mut().extend_from_slice(&bytes[..end]);
         Taken { consumed: end, bytes_min: 0 }
     }
 
-    fn handle_lost(self: &Rc<Self>, link: u64, why: &str) {
+    fn handle_lost(&self, link: u64, why: &str) {
         self.told.borrow_mut().push(format!("{link} lost: {why}"));
     }
 
-    fn poll_transmit(self: &Rc<Self>, _: u64, out: &mut Vec<u8>) {
+    fn poll_transmit(&self, _: u64, out: &mut Vec<u8>) {
         while out.len() < 64 * 1024
             && let Some(command) = self.to_send.borrow_mut().pop_front()
         {
