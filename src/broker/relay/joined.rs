@@ -51,6 +51,7 @@ impl Relay {
                 Some(session) => {
                     let forward = Forward {
                         destination: &publication.destination,
+                        content_type: publication.content_type.as_deref(),
                         headers: &publication.headers,
                         body: publication.body(),
                         user: publication.sender.as_deref(),
