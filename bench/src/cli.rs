@@ -191,12 +191,15 @@ fn run_scene(text: &str, here: &Path, scene: &Scene, over: &[String]) -> anyhow:
         let (text, here) = read(targets)?;
         experiment.take_subjects(&text, &here)?;
     }
+    let mut manner = scene.common.manner.clone();
+    let scenario = experiment.cases.first().map_or_else(String::new, |case| case.name.clone());
     for axis in over {
         let (name, values) = parse_axis(axis)?;
         experiment.vary(&name, &values);
+        manner.title.get_or_insert_with(|| format!("{scenario} against {name}"));
     }
     let program = std::env::current_exe()?;
-    let record = experiment::run(&experiment, &scene.common.manner, &program)?;
+    let record = experiment::run(&experiment, &manner, &program)?;
     finish(&record, &scene.common)
 }
 
