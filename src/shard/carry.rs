@@ -46,5 +46,7 @@ impl Owner for Core {
 
     fn poll_transmit(&self, link: u64, out: &mut Vec<u8>) {
         self.shard.borrow_mut().poll_link_transmit(self.now(), LinkId(link), out);
+        // What left may be the room that paused connections wait for.
+        self.notify();
     }
 }

@@ -1,5 +1,5 @@
-//! Everything at once, by the numbers of a seed: pieces of bytes, cuts, stalls, failovers and moving
-//! slots, and what must hold however they fall together.
+//! Everything at once, by the numbers of a seed: pieces of bytes, cuts, stalls, failovers and
+//! moving slots, and what must hold however they fall together.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;

@@ -40,7 +40,7 @@ const FRAGMENTS: [&str; 28] = [
 
 #[test]
 fn a_mad_server_costs_links_and_nothing_else() {
-    for seed in 0..60 {
+    for seed in 0..16 {
         let mut chance = Random::new(seed);
         let is_sharded = seed % 2 == 1;
         let mut rig = if is_sharded { sharded::cluster() } else { Rig::new() };
@@ -66,7 +66,7 @@ fn a_mad_server_costs_links_and_nothing_else() {
         for host in ["a", "b", "c"] {
             rig.cut(host);
         }
-        rig.run(60_000);
+        rig.run(20_000);
         let task = &rig.tasks[0];
         assert_eq!(task.redis.state(), State::Up, "seed {seed}: {:#?}", task.notes);
         let answers_count = task.settled.len() + task.refused.len();

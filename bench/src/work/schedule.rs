@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use crate::payload::SEQUENCE_MAX;
-use crate::scenario::hold::Parameters;
 
-/// All messages of a run, in the order they are due: senders take turns, and so do rooms.
-#[derive(Clone, Debug)]
+/// All messages of a phase, in the order they are due: senders take turns, and so do rooms.
+#[derive(Clone, Copy, Debug)]
 pub struct Schedule {
-    /// Messages of the whole run.
+    /// Messages of the whole phase; of a closed loop as many as there can be.
     pub messages_count: u64,
-    /// Sessions that send.
+    /// Clients that send.
     pub senders_count: u16,
     /// Rooms there are.
     pub rooms_count: usize,
@@ -29,38 +28,52 @@ pub struct Message {
 }
 
 impl Schedule {
-    /// The schedule that `parameters` describe.
+    /// Messages at `rate` for `seconds`; with a rate of 0 a closed loop, which has no times.
     ///
     /// # Errors
     ///
-    /// Nobody sends, nobody listens, or the rate is not a positive number.
-    pub fn new(parameters: &Parameters) -> anyhow::Result<Self> {
-        anyhow::ensure!(0 < parameters.senders, "at least one sender is needed");
-        anyhow::ensure!(0 < parameters.connections, "at least one session is needed");
-        anyhow::ensure!(0 < parameters.rooms, "at least one room is needed");
-        anyhow::ensure!(
-            parameters.rate.is_finite() && 0.0 < parameters.rate,
-            "the rate must be a positive number"
-        );
-        let run = Duration::try_from_secs_f64(parameters.seconds)?;
-        let mut schedule = Self {
-            messages_count: 0,
-            senders_count: parameters.senders,
-            rooms_count: parameters.rooms,
-            rate: parameters.rate,
-        };
-        while schedule.due_after(schedule.messages_count) < run {
-            schedule.messages_count += 1;
-            anyhow::ensure!(schedule.messages_count < SEQUENCE_MAX, "too many messages");
+    /// There is no time to send a single message, or too much.
+    pub fn new(
+        rate: f64,
+        seconds: f64,
+        senders_count: u16,
+        rooms_count: usize,
+    ) -> anyhow::Result<Self> {
+        let mut schedule = Self { messages_count: SEQUENCE_MAX, senders_count, rooms_count, rate };
+        if rate != 0.0 {
+            let run = Duration::try_from_secs_f64(seconds)?;
+            schedule.messages_count = 0;
+            while schedule.due_after(schedule.messages_count) < run {
+                schedule.messages_count += 1;
+                anyhow::ensure!(schedule.messages_count < SEQUENCE_MAX, "too many messages");
+            }
+            anyhow::ensure!(schedule.messages_count != 0, "there is no time to send a message");
         }
-        anyhow::ensure!(schedule.messages_count != 0, "there is no time to send a message");
         Ok(schedule)
     }
 
     /// When message `index` is due, from the start.
     #[must_use]
     pub fn due_after(&self, index: u64) -> Duration {
+        if self.rate == 0.0 {
+            return Duration::ZERO;
+        }
         Duration::from_secs_f64(index as f64 / self.rate)
+    }
+
+    /// How many messages are due before `after`, from the start.
+    #[must_use]
+    pub fn due_count(&self, after: Duration) -> u64 {
+        let (mut low, mut high) = (0, self.messages_count);
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.due_after(middle) < after {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
     }
 
     /// What message `index` is.
@@ -87,11 +100,12 @@ impl Schedule {
         (index < self.messages_count).then_some(index)
     }
 
-    /// How many messages `sender` has for `room`.
+    /// How many messages `sender` has for `room` among those below `limit`.
     #[must_use]
-    pub fn count_of(&self, sender: u16, room: u64) -> u64 {
+    pub fn count_below(&self, sender: u16, room: u64, limit: u64) -> u64 {
         let (senders_count, rooms_count) = (u64::from(self.senders_count), self.rooms_count as u64);
-        let turns = self.messages_count.saturating_sub(u64::from(sender)).div_ceil(senders_count);
+        let limit = limit.min(self.messages_count);
+        let turns = limit.saturating_sub(u64::from(sender)).div_ceil(senders_count);
         turns.saturating_sub(room).div_ceil(rooms_count)
     }
 }
@@ -110,11 +124,13 @@ mod tests {
             let room = usize::try_from(message.room).unwrap();
             let count = &mut counts[usize::from(message.sender) * rooms_count + room];
             assert_eq!(message.sequence, *count, "numbers go up by one for a sender and a room");
+            assert_eq!(schedule.count_below(message.sender, message.room, index), *count);
             *count += 1;
         }
         for (position, count) in counts.iter().enumerate() {
             let sender = u16::try_from(position / rooms_count).unwrap();
-            assert_eq!(schedule.count_of(sender, (position % rooms_count) as u64), *count);
+            let room = (position % rooms_count) as u64;
+            assert_eq!(schedule.count_below(sender, room, u64::MAX), *count);
         }
         assert_eq!(schedule.index_of(schedule.message(messages_count)), None);
     }
@@ -128,5 +144,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn times_and_counts_agree() {
+        for rate in [0.7, 3.0, 1000.0, 33_333.3] {
+            let schedule = Schedule::new(rate, 10.0, 1, 1).unwrap();
+            for index in (0..schedule.messages_count).step_by(7) {
+                let due_after = schedule.due_after(index);
+                assert_eq!(schedule.due_count(due_after), index);
+                assert_eq!(schedule.due_count(due_after + Duration::from_nanos(1)), index + 1);
+            }
+            assert_eq!(schedule.due_count(Duration::from_secs(99)), schedule.messages_count);
+        }
+        assert!(Schedule::new(1.0, 0.0, 1, 1).is_err());
     }
 }

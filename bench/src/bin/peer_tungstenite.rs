@@ -11,16 +11,24 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Parser;
 use futures_util::SinkExt as _;
 use futures_util::StreamExt as _;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject as _;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
 use tokio::net::TcpListener;
 use tokio::net::TcpSocket;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::WebSocketStream;
 use tungstenite::Message;
 use tungstenite::Utf8Bytes;
@@ -39,7 +47,7 @@ const QUEUE_COUNT_MAX: usize = 1024;
 /// A minimal WebSocket broadcast server on tokio-tungstenite, to compare others with.
 #[derive(Debug, Parser)]
 #[command(
-    name = "peer-broadcast",
+    name = "peer-tungstenite",
     version = concat!(env!("CARGO_PKG_VERSION"), " (tokio-tungstenite 0.30)")
 )]
 struct Arguments {
@@ -52,7 +60,17 @@ struct Arguments {
     /// Read and write buffer of a connection, in bytes.
     #[arg(long, default_value_t = BUFFER_BYTES, value_name = "BYTES")]
     buffer_bytes: usize,
+    /// Certificate chain (PEM), to serve TLS.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its private key (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
 }
+
+/// A connection, bare or with TLS.
+trait Socket: AsyncRead + AsyncWrite + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket for S {}
 
 /// The queues of all subscribed connections by the number of the connection.
 #[derive(Default)]
@@ -85,7 +103,7 @@ impl Room {
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     if let Some(cpu) = arguments.pin {
-        ringway_bench::cpu::pin(cpu)?;
+        ringway_bench::cpu::pin(&[cpu])?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -101,7 +119,10 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     socket.set_reuseaddr(true)?;
     socket.bind(arguments.listen).with_context(|| format!("cannot bind {}", arguments.listen))?;
     let listener: TcpListener = socket.listen(LISTEN_BACKLOG)?;
-    writeln!(std::io::stdout(), "listening on {}", listener.local_addr()?)?;
+    let tls = arguments.tls_cert.zip(arguments.tls_key);
+    let tls = tls.map(|(certificate, key)| acceptor(&certificate, &key)).transpose()?;
+    let scheme = if tls.is_some() { "wss" } else { "ws" };
+    writeln!(std::io::stdout(), "listening on {scheme}://{}/", listener.local_addr()?)?;
     let config = WebSocketConfig::default()
         .read_buffer_size(arguments.buffer_bytes)
         .write_buffer_size(arguments.buffer_bytes);
@@ -109,14 +130,34 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                drop(tokio::task::spawn_local(connection(stream, config, Rc::clone(&room))));
+                let (room, tls) = (Rc::clone(&room), tls.clone());
+                drop(tokio::task::spawn_local(async move {
+                    stream.set_nodelay(true).unwrap_or_default();
+                    match tls {
+                        None => connection(stream, config, room).await,
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => connection(stream, config, room).await,
+                            Err(error) => eprintln!("a TLS handshake failed: {error}"),
+                        },
+                    }
+                }));
             }
             Err(error) => eprintln!("cannot accept: {error}"),
         }
     }
 }
 
-async fn connection(stream: TcpStream, config: WebSocketConfig, room: Rc<Room>) {
+fn acceptor(certificate: &Path, key: &Path) -> anyhow::Result<TlsAcceptor> {
+    let chain = CertificateDer::pem_file_iter(certificate)?.collect::<Result<Vec<_>, _>>()?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, PrivateKeyDer::from_pem_file(key)?)?;
+    Ok(Arc::new(config).into())
+}
+
+async fn connection<S: Socket>(stream: S, config: WebSocketConfig, room: Rc<Room>) {
     let ended = match greet(stream, config).await {
         Ok((socket, true)) => echo(socket).await,
         Ok((socket, false)) => listener(socket, &room).await,
@@ -131,11 +172,10 @@ async fn connection(stream: TcpStream, config: WebSocketConfig, room: Rc<Room>) 
 }
 
 /// Answers the upgrade; the flag says whether the client asked for the echo.
-async fn greet(
-    stream: TcpStream,
+async fn greet<S: Socket>(
+    stream: S,
     config: WebSocketConfig,
-) -> tungstenite::Result<(WebSocketStream<TcpStream>, bool)> {
-    stream.set_nodelay(true)?;
+) -> tungstenite::Result<(WebSocketStream<S>, bool)> {
     let mut is_echo = false;
     #[expect(clippy::result_large_err, reason = "the library wants this type")]
     let look = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
@@ -147,7 +187,7 @@ async fn greet(
     Ok((socket, is_echo))
 }
 
-async fn echo(mut socket: WebSocketStream<TcpStream>) -> tungstenite::Result<()> {
+async fn echo<S: Socket>(mut socket: WebSocketStream<S>) -> tungstenite::Result<()> {
     while let Some(message) = socket.next().await {
         let message = message?;
         if message.is_text() || message.is_binary() {
@@ -158,7 +198,10 @@ async fn echo(mut socket: WebSocketStream<TcpStream>) -> tungstenite::Result<()>
 }
 
 /// A client of the room, at first without a subscription.
-async fn listener(mut socket: WebSocketStream<TcpStream>, room: &Room) -> tungstenite::Result<()> {
+async fn listener<S: Socket>(
+    mut socket: WebSocketStream<S>,
+    room: &Room,
+) -> tungstenite::Result<()> {
     while let Some(message) = socket.next().await {
         match message? {
             Message::Text(text) if text == "subscribe" => {
@@ -179,8 +222,8 @@ async fn listener(mut socket: WebSocketStream<TcpStream>, room: &Room) -> tungst
     Ok(())
 }
 
-async fn subscriber(
-    mut socket: WebSocketStream<TcpStream>,
+async fn subscriber<S: Socket>(
+    mut socket: WebSocketStream<S>,
     number: u64,
     mut queue: mpsc::Receiver<Utf8Bytes>,
     room: &Room,
