@@ -19,7 +19,9 @@ COPY Cargo.toml Cargo.lock ./
 COPY bench/Cargo.toml bench/
 RUN mkdir -p src bench/src/bin \
     && touch src/lib.rs bench/src/lib.rs \
-    && echo 'fn main() {}' | tee src/main.rs bench/src/main.rs >bench/src/bin/peer_broadcast.rs \
+    && echo 'fn main() {}' >src/main.rs \
+    && cp src/main.rs bench/src/main.rs \
+    && cp src/main.rs bench/src/bin/peer_broadcast.rs \
     && cargo build --locked --release --package ringway --bin ringway
 
 COPY src src
