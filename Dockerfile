@@ -8,6 +8,7 @@
 ARG BUILD_IMAGE=docker.io/library/rust:1.95.0-bookworm
 ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 
+# checkov:skip=CKV_DOCKER_7:The tag is in the argument above
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /build
 # Function names stay for backtraces; line tables would be most of the image.

@@ -6,6 +6,7 @@ locals {
 }
 
 resource "aws_lb" "main" {
+  #checkov:skip=CKV2_AWS_76:AWSManagedRulesKnownBadInputsRuleSet, which has the rule, is in firewall.tf; the check does not follow it
   name                       = "${var.name}-${var.balancer}"
   load_balancer_type         = var.balancer == "alb" ? "application" : "network"
   subnets                    = local.public_subnet_ids

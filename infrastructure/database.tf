@@ -40,6 +40,8 @@ resource "aws_db_parameter_group" "history" {
 }
 
 resource "aws_db_instance" "history" {
+  #checkov:skip=CKV_AWS_133:backup_retention_period is database.backup_days, from 1 to 35; the check does not follow it
+  #checkov:skip=CKV2_AWS_69:require_secure_transport is among the parameters of the group; the check does not follow it
   count                 = var.database.enabled ? 1 : 0
   identifier            = "${var.name}-history"
   engine                = "mysql"

@@ -20,6 +20,9 @@ resource "aws_kms_alias" "main" {
 }
 
 data "aws_iam_policy_document" "key" {
+  #checkov:skip=CKV_AWS_109:The policy of a key: * is the key itself, and the account must be able to administer it
+  #checkov:skip=CKV_AWS_111:The policy of a key: * is the key itself
+  #checkov:skip=CKV_AWS_356:The policy of a key: * is the key itself
   statement {
     sid       = "Account"
     actions   = ["kms:*"]
@@ -75,6 +78,10 @@ resource "aws_cloudwatch_log_group" "tasks" {
 }
 
 resource "aws_s3_bucket" "access_logs" {
+  #checkov:skip=CKV_AWS_18:It is the bucket of logs
+  #checkov:skip=CKV_AWS_144:Access logs of one region are not worth a copy in another
+  #checkov:skip=CKV_AWS_145:Load balancers can write with the key of S3 only
+  #checkov:skip=CKV2_AWS_62:Nobody waits for a log file
   bucket_prefix = "${var.name}-access-"
   force_destroy = !var.deletion_protection
   tags          = var.tags

@@ -1,8 +1,9 @@
 """The schema of the AWS provider, read out of the CDK classes that were generated from it.
 
-No registry of Terraform providers is needed: the npm package @cdktf/provider-aws holds, for each resource, a
-class whose synthesizeHclAttributes() names every argument, its type and its nesting, and an interface that says
-which are required. Run as a program it writes schema.json:  schema.py LIB_FOLDER OUT
+No registry of Terraform providers is needed: the npm package @cdktf/provider-aws holds, for each
+resource, a class whose synthesizeHclAttributes() names every argument, its type and its nesting,
+and an interface that says which are required. Run as a program it writes the schema as JSON:
+schema.py LIB_FOLDER OUT
 """
 
 import json
@@ -101,8 +102,8 @@ def nested(attributes, blocks=None, least=0, most=1):
             'block': {'attributes': attributes, 'block_types': blocks or {}}}
 
 
-# The statement of a firewall rule can hold statements, so the classes call it `any`. These forms are
-# written from the provider's documentation; any other is refused.
+# The statement of a firewall rule can hold statements, so the classes call it `any`. These forms
+# are written from the provider's documentation; any other is refused.
 TEXT, NUMBER = '"string"', '"number"'
 ACTION = nested({}, {'action_to_use': nested({}, {
     name: nested({}) for name in ('allow', 'block', 'count', 'captcha', 'challenge')}, 1)

@@ -1,8 +1,9 @@
 """A provider that knows the AWS schema and does nothing: Terraform attaches to it over a socket.
 
-`validate`, `plan` and `test` then check names, types, required arguments, nesting, references and expressions
-against the true schema, with no download and no account. Enumerations, ranges and conflicts between
-arguments live in the real provider's code and are not checked.  server.py SCHEMA SOCKET
+`validate`, `plan` and `test` then check names, types, required arguments, nesting, references and
+expressions against the true schema, with no download and no account. Enumerations, ranges and
+conflicts between arguments live in the real provider's code and are not checked.
+server.py SCHEMA SOCKET
 """
 
 import json
@@ -49,10 +50,13 @@ def unpack(value):
     return json.loads(value.json or b'null')
 
 
-def made_up(type_name, name, type_):
-    """A value of the right type for what AWS would have answered."""
+def made_up(type_name, name, type_, of):
+    """A value of the right type for what AWS would have answered about `of`."""
     type_ = json.loads(type_)
-    plain = {'string': f'made-up-{type_name}-{name}', 'number': 0, 'bool': False}
+    names = [of.get(it) for it in ('name_prefix', 'name')]
+    names = [it for it in names if isinstance(it, str) and not it.startswith('made-up')][:1]
+    text = '-'.join(['made-up', type_name, name, *names])
+    plain = {'string': text, 'number': 0, 'bool': False}
     if isinstance(type_, str):
         return plain[type_]
     return {} if type_[0] == 'map' else []
@@ -103,14 +107,14 @@ class Provider(rpc.ProviderServicer):
             attributes = self.schema['resource'][request.type_name]['attributes']
             for name, it in attributes.items():
                 if isinstance(new.get(name), msgpack.ExtType):
-                    new[name] = made_up(request.type_name, name, it['type'])
+                    new[name] = made_up(request.type_name, name, it['type'], new)
         return pb.ApplyResp(new_state=pack(new), legacy_type_system=True)
 
     def ReadDataSource(self, request, context):
         new = unpack(request.config)
         for name, it in self.schema['data'][request.type_name]['attributes'].items():
             if it['computed'] and new.get(name) is None:
-                new[name] = made_up(request.type_name, name, it['type'])
+                new[name] = made_up(request.type_name, name, it['type'], new)
         return pb.RdsResp(state=pack(new))
 
     def Stop(self, request, context):
