@@ -71,7 +71,7 @@ output "dashboard_name" {
 output "settings_left_out" {
   description = "Settings that are wanted but that this version of the program does not have yet."
   value = sort([
-    for key, value in merge(local.settings_wanted, { "relay.password" = "" }) : key
+    for key, value in local.settings_wanted : key
     if value != null && contains(local.later.settings, key)
   ])
 }

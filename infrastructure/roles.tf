@@ -85,6 +85,7 @@ resource "aws_iam_role" "task" {
 locals {
   secret_arns = compact([
     aws_secretsmanager_secret.relay.arn,
+    var.relay.hmac_secret_arn,
     var.auth.jwt_secret_arn,
     var.balancer == "nlb" ? var.tls_secret_arn : null,
     var.database.enabled ? aws_secretsmanager_secret.history[0].arn : null,

@@ -49,8 +49,11 @@ locals {
 
   # Secrets by their setting; the value is where ECS reads it, with the key within the secret's JSON.
   secret_settings = {
-    for key, value in { "relay.password" = "${aws_secretsmanager_secret.relay.arn}:password::" } : key => value
-    if !contains(local.later.settings, key)
+    for key, value in {
+      "relay.password" = "${aws_secretsmanager_secret.relay.arn}:password::"
+      "relay.hmac_key" = var.relay.hmac_secret_arn
+    } : key => value
+    if value != null && !contains(local.later.settings, key)
   }
 
   secrets = merge(

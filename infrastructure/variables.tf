@@ -261,7 +261,7 @@ variable "drain" {
 # -- Redis and MySQL ----------------------------------------------------------------------------------------------
 
 variable "relay" {
-  description = "ElastiCache: mode pubsub (one shard) or sharded (cluster mode, SPUBLISH), its nodes and engine."
+  description = "ElastiCache: mode pubsub (one shard) or sharded (cluster mode, SPUBLISH), its nodes and engine; a secret to sign messages with."
   type = object({
     mode               = optional(string, "pubsub")
     node_type          = optional(string, "cache.r7g.large")
@@ -269,6 +269,7 @@ variable "relay" {
     replicas_per_shard = optional(number, 1)
     engine_version     = optional(string, "8.0")
     snapshot_days      = optional(number, 1)
+    hmac_secret_arn    = optional(string)
   })
   default = {}
 

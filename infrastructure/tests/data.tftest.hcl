@@ -19,7 +19,7 @@ variables {
   image           = "123456789012.dkr.ecr.us-east-1.amazonaws.com/ringway:0.1.0"
   certificate_arn = "arn:aws:acm:us-east-1:123456789012:certificate/0"
   auth            = { jwt_secret_arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:jwt-AbCdEf" }
-  relay           = { mode = "sharded", shards = 2, replicas_per_shard = 2 }
+  relay           = { mode = "sharded", shards = 2, replicas_per_shard = 2, hmac_secret_arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:hmac-AbCdEf" }
   database        = { enabled = true }
   network = {
     vpc_id             = "vpc-1"
@@ -82,7 +82,7 @@ run "mysql" {
   }
 
   assert {
-    condition     = length([for arn in data.aws_iam_policy_document.execution.statement[3].resources : arn]) == 3
+    condition     = length([for arn in data.aws_iam_policy_document.execution.statement[3].resources : arn]) == 4
     error_message = "Start-up reads just these secrets."
   }
 }
