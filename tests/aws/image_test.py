@@ -8,6 +8,7 @@ their own loopback; the clients enter it.
 import json
 import os
 import re
+import resource
 import subprocess
 import tempfile
 import time
@@ -85,7 +86,9 @@ def build():
            ROOT, timeout=2400)
 
 
-class Image(unittest.TestCase):
+class Containers(unittest.TestCase):
+    """Has the image, and runs it."""
+
     @classmethod
     def setUpClass(cls):
         build()
@@ -93,6 +96,48 @@ class Image(unittest.TestCase):
         task = json.loads((MODULE / 'ecs-task-definition.json').read_text())
         cls.task, cls.container = task, task['containerDefinitions'][0]
 
+    def start(self, options):
+        """A container like the task: non-root, read-only, 1 CPU, 2 GiB, its kernel settings."""
+        name = f'ringway-{os.getpid()}-{time.monotonic_ns()}'
+        # This machine's own limit of files may be lower than that of a task.
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        nofile = min(20000, hard, self.container['ulimits'][0]['hardLimit'])
+        flags = []
+        for it in self.container['systemControls']:
+            flags += ['--sysctl', f'{it["namespace"]}={it["value"]}']
+        # There is no Redis here, so its user is not told either.
+        own = [it for it in self.container['environment'] if it['name'].startswith('RINGWAY_')
+               and not it['name'].startswith('RINGWAY_RELAY_')]
+        names = {option.split('=')[0] for option in options}
+        environment = {it['name']: it['value'] for it in own}
+        environment['RINGWAY_LIMITS_CONNECTIONS'] = str(nofile - 1000)
+        for key, value in environment.items():
+            if key not in names:
+                flags += ['--env', f'{key}={value}']
+        podman('run', '--detach', '--name', name, '--network', 'none', '--read-only',
+               '--read-only-tmpfs=false', '--cap-drop', 'ALL', '--security-opt',
+               'no-new-privileges', '--cpus', int(self.task['cpu']) / 1024,
+               '--memory', f'{self.task["memory"]}m', '--ulimit', f'nofile={nofile}:{nofile}',
+               '--ulimit', 'nproc=1000:1000', *flags, *options, IMAGE)
+        return name
+
+    def wait_until_healthy(self, name):
+        """By the health check of the image itself, run as an engine would."""
+        deadline = time.monotonic() + 60
+        while True:
+            state = podman('inspect', '--format', '{{.State.Status}}', name)
+            done = subprocess.run(
+                ['podman', '--root', STORAGE, '--runroot', WORK / 'containers-run', '--runtime',
+                 'runc', '--cgroup-manager', 'cgroupfs', 'healthcheck', 'run', name],
+                capture_output=True, text=True, timeout=30)
+            if done.returncode == 0:
+                return
+            if state != 'running' or deadline < time.monotonic():
+                self.fail(f'{state}: {done.stdout}{done.stderr}')
+            time.sleep(0.2)
+
+
+class Image(Containers):
     def test_it_is_what_the_dockerfile_says(self):
         config = self.config['Config']
         self.assertEqual(config['User'], '65532:65532')
@@ -150,28 +195,6 @@ class Image(unittest.TestCase):
         finally:
             podman('rm', '--force', name)
 
-    def start(self, options):
-        """A container like the task: non-root, read-only, 1 CPU, 2 GiB, its kernel settings."""
-        name = f'ringway-{os.getpid()}-{time.monotonic_ns()}'
-        # This machine's own limit of files may be lower than that of a task.
-        nofile = min(20000, os.sysconf('SC_OPEN_MAX'), self.container['ulimits'][0]['hardLimit'])
-        flags = []
-        for it in self.container['systemControls']:
-            flags += ['--sysctl', f'{it["namespace"]}={it["value"]}']
-        own = [it for it in self.container['environment'] if it['name'].startswith('RINGWAY_')]
-        names = {option.split('=')[0] for option in options}
-        environment = {it['name']: it['value'] for it in own}
-        environment['RINGWAY_LIMITS_CONNECTIONS'] = str(nofile - 1000)
-        for key, value in environment.items():
-            if key not in names:
-                flags += ['--env', f'{key}={value}']
-        podman('run', '--detach', '--name', name, '--network', 'none', '--read-only',
-               '--read-only-tmpfs=false', '--cap-drop', 'ALL', '--security-opt',
-               'no-new-privileges', '--cpus', int(self.task['cpu']) / 1024,
-               '--memory', f'{self.task["memory"]}m', '--ulimit', f'nofile={nofile}:{nofile}',
-               '--ulimit', 'nproc=1000:1000', *flags, *options, IMAGE)
-        return name
-
     def serve(self, options, driver):
         """Starts it, chats, ends it by SIGTERM; what it logged."""
         name = self.start(options)
@@ -199,21 +222,6 @@ class Image(unittest.TestCase):
             return logs
         finally:
             podman('rm', '--force', '--time', 1, name)
-
-    def wait_until_healthy(self, name):
-        """By the health check of the image itself, run as an engine would."""
-        deadline = time.monotonic() + 60
-        while True:
-            state = podman('inspect', '--format', '{{.State.Status}}', name)
-            done = subprocess.run(
-                ['podman', '--root', STORAGE, '--runroot', WORK / 'containers-run', '--runtime',
-                 'runc', '--cgroup-manager', 'cgroupfs', 'healthcheck', 'run', name],
-                capture_output=True, text=True, timeout=30)
-            if done.returncode == 0:
-                return
-            if state != 'running' or deadline < time.monotonic():
-                self.fail(f'{state}: {done.stdout}{done.stderr}')
-            time.sleep(0.2)
 
     def assert_confined(self, pid):
         status = Path(f'/proc/{pid}/status').read_text()
