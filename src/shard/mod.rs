@@ -12,18 +12,21 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod carry;
 mod closing;
 mod connection;
 mod fanout;
 mod flush;
 mod handshake;
 mod ingest;
+pub mod link;
 mod log_limit;
 pub mod mailbox;
 mod polled;
 mod relay;
 pub mod runtime;
 mod state;
+mod tasks;
 mod timers;
 
 pub use connection::ConnectionId;

@@ -87,8 +87,8 @@ impl Interests {
         self.interests.key_at(found)
     }
 
-    /// The patterns of `glob` that match `channel`. Each channel comes by one glob for a pattern: by
-    /// the pattern's own, or, with an empty segment, by the one for those.
+    /// The patterns of `glob` that match `channel`. Each channel comes by one glob for a pattern:
+    /// by the pattern's own, or, with an empty segment, by the one for those.
     pub(super) fn matching(&self, glob: &[u8], channel: &str) -> Vec<Arc<str>> {
         let mut found = Vec::new();
         let mut add = |patterns: &[Wanted]| {
@@ -272,6 +272,15 @@ impl Interests {
     /// Sends each interest whose slot has another owner now to that one.
     pub(super) fn reroute(&mut self, routes: &Routes) {
         let keys: Vec<Key> = self.interests.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.reroute_one(key, routes);
+        }
+    }
+
+    /// Sends the interests of one slot to its owner of now.
+    pub(super) fn reroute_slot(&mut self, slot: u16, routes: &Routes) {
+        let all = self.interests.iter();
+        let keys: Vec<Key> = all.filter(|(_, it)| it.slot == slot).map(|(key, _)| key).collect();
         for key in keys {
             self.reroute_one(key, routes);
         }
