@@ -33,6 +33,7 @@ locals {
     "drain.window"           = "${var.drain.window}s"
     "drain.deadline"         = "${var.drain.deadline}s"
     "metrics.emf"            = "true"
+    "metrics.service"        = local.metrics_service
     "log.format"             = "json"
   }, var.settings)
 
