@@ -114,16 +114,25 @@ variable "tasks" {
 }
 
 variable "instances" {
-  description = "Hosts of compute = \"ec2\" (type, least and most) and of managed_instances (allowed types)."
+  description = "Hosts of compute = \"ec2\" (type, least and most; each has one task, so give cpu and memory nearly all of it) and of managed_instances (allowed types)."
   type = object({
     type         = optional(string, "c7i.xlarge")
     min          = optional(number, 2)
-    max          = optional(number, 20)
+    max          = optional(number, 30)
     allowed      = optional(list(string), ["c7i.*", "c7g.*", "m7i.*", "m7g.*"])
     disk_gib     = optional(number, 30)
     sysctl_extra = optional(map(string), {})
   })
   default = {}
+
+  validation {
+    condition     = var.compute != "ec2" || ceil(1.5 * var.tasks.max) <= var.instances.max
+    error_message = "instances.max must be at least 1.5 times tasks.max: a deployment starts new tasks first, each on a host of its own."
+  }
+  validation {
+    condition     = var.compute != "ec2" || var.tasks.min <= var.instances.min
+    error_message = "instances.min must be at least tasks.min: each task has a host of its own."
+  }
 }
 
 # -- Network ------------------------------------------------------------------------------------------------------

@@ -303,3 +303,14 @@ run "retention_that_cloudwatch_lacks" {
 
   expect_failures = [var.log_retention_days]
 }
+
+run "too_few_hosts_for_a_deployment" {
+  command = plan
+
+  variables {
+    compute   = "ec2"
+    instances = { max = 20 }
+  }
+
+  expect_failures = [var.instances]
+}

@@ -59,7 +59,7 @@ module "ringway" {
   architecture = "ARM64"
   cpu          = 3072
   memory       = 6144
-  instances    = { type = "c7g.xlarge", min = 3, max = 12 }
+  instances    = { type = "c7g.xlarge", min = 3, max = 18 }
 
   balancer       = "nlb"
   tls_secret_arn = var.tls_secret_arn
