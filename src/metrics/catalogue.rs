@@ -5,6 +5,7 @@
 //! a test holds the three together.
 
 use crate::metrics::relay;
+use crate::metrics::turn;
 
 pub use crate::metrics::close_code::CloseCode;
 
@@ -162,12 +163,18 @@ pub const IO_DRIVER: Series = series(
 );
 
 /// All series, in the order of the page.
-pub const SERIES: [Series; 27] = [
+pub const SERIES: [Series; 33] = [
     CONNECTIONS_ACTIVE,
     HANDSHAKES,
     MESSAGES_RECEIVED,
     MESSAGES_SENT,
     PROCESSING_TIME,
+    turn::HANDSHAKE_TIME,
+    turn::FAN_OUT_TIME,
+    turn::OUTBOX_AGE,
+    turn::LAG,
+    turn::BUSY_RATIO,
+    turn::BUSY_SECONDS,
     CONNECTION_ERRORS,
     REJECTED,
     CLOSED,

@@ -14,9 +14,12 @@
 pub mod catalogue;
 mod close_code;
 pub mod counters;
+pub mod document;
+pub mod emf;
 pub mod health;
 pub mod relay;
 pub mod text;
+pub mod turn;
 
 pub use catalogue::CloseCode;
 pub use catalogue::ConnectionError;

@@ -35,9 +35,11 @@ use crate::shard::runtime;
 use crate::shard::runtime::Setup;
 
 mod banner;
+mod emf;
 mod host;
 pub mod logs;
 mod options;
+mod reload;
 
 /// Why the process does not serve: the operator's fault, one line that names the remedy.
 #[derive(Debug)]
@@ -74,6 +76,8 @@ struct Running {
     doorbells: Arc<[Doorbell]>,
     shards: Vec<JoinHandle<()>>,
     events: mpsc::Receiver<Event>,
+    live: reload::Live,
+    emf: Option<emf::Writer>,
 }
 
 fn start(loaded: &Loaded) -> Result<Running, StartError> {
@@ -82,7 +86,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let cores = resolved.cores;
     let (driver, driver_note) = host::choose_driver(settings, cores)?;
     let origin = format!("ringway-{:016x}", host::random_seed());
-    let options = Arc::new(options::shard_options(settings, &resolved, &origin)?);
+    let live = reload::Live::new(loaded, host, &resolved, origin)?;
     let listeners = host::bind("server.listen", settings.server.listen, cores, &settings.server)?;
     let admin = host::bind("admin.listen", settings.admin.listen, 1, &settings.server)?;
 
@@ -115,7 +119,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
             pin: resolved.pin.then(|| host::core_of(index)).flatten(),
             ring_entries: u32::try_from(settings.io.ring_entries).unwrap_or(u32::MAX),
             setup: Setup {
-                options: Arc::clone(&options),
+                options: Arc::clone(&live.options),
                 identity,
                 listener,
                 mailboxes,
@@ -128,7 +132,17 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
         shards.push(thread.spawn(sender.clone())?);
     }
     let info = metrics::Info { driver: options::metrics_driver(driver) };
-    let view = admin::View { counters, health: Arc::clone(&health), info };
+    let emf = settings.metrics.emf.then(|| {
+        let sender = metrics::emf::Sender {
+            service: settings.metrics.service.clone(),
+            task: settings.metrics.task.clone().unwrap_or_else(host::name),
+            driver: info.driver,
+        };
+        emf::Writer::spawn(sender, Arc::clone(&counters), clock)
+    });
+    let emf = emf.transpose()?;
+    let tokens = Arc::clone(&live.tokens);
+    let view = admin::View { counters, health: Arc::clone(&health), info, tokens };
     for listener in admin {
         spawn_admin(listener, view.clone())?;
     }
@@ -142,7 +156,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
         settings,
         host: &host,
     });
-    Ok(Running { health, doorbells, shards, events })
+    Ok(Running { health, doorbells, shards, events, live, emf })
 }
 
 /// Tells health and counters which relay this is.
@@ -264,16 +278,14 @@ fn listen_for_signals(events: mpsc::Sender<Event>) -> Result<(), StartError> {
 
 impl Running {
     /// Waits for a signal or for a shard that ends by itself; then ends all.
-    fn wait(self) -> ExitCode {
+    fn wait(mut self) -> ExitCode {
         let mut left_count = self.shards.len();
         let mut is_draining = false;
         let mut code = 0;
         while 0 < left_count {
             match self.events.recv() {
                 Ok(Event::ShardStarted) => {}
-                Ok(Event::Signal(SIGHUP)) => {
-                    tracing::warn!("SIGHUP: this version reads its configuration at start only");
-                }
+                Ok(Event::Signal(SIGHUP)) => self.live.reload(),
                 Ok(Event::Signal(signal)) if is_draining => {
                     tracing::warn!(signal, "told again: ending at once");
                     return ExitCode::from(cli::EXIT_FAILURE);
@@ -293,6 +305,9 @@ impl Running {
                 }
                 Err(_) => break,
             }
+        }
+        if let Some(emf) = self.emf {
+            emf.end();
         }
         if code == 0 {
             tracing::info!("ended");
