@@ -43,6 +43,42 @@ locals {
       statistic = "p99", compare = ">", threshold = 250
       of        = 5, out_of = 5, missing = "notBreaching"
     }
+    core-busy = {
+      to        = "ticket", about = "A core is busy for more than 90 % of the time, whatever the others do"
+      namespace = local.metrics_namespace, metric = "websocket.shard.busy", dimensions = local.own
+      statistic = "Maximum", compare = ">", threshold = 90
+      of        = 5, out_of = 5, missing = "notBreaching"
+    }
+    slow-consumers = {
+      to        = "ticket", about = "A hundred clients a minute are closed because they read too slowly"
+      namespace = local.metrics_namespace, metric = "websocket.slow.consumers", dimensions = local.own
+      statistic = "Sum", compare = ">", threshold = 100
+      of        = 5, out_of = 5, missing = "notBreaching"
+    }
+    relay-down = {
+      to        = "page", about = "A core has no Redis"
+      namespace = local.metrics_namespace, metric = "websocket.relay.down", dimensions = local.own
+      statistic = "Maximum", compare = ">", threshold = 0
+      of        = 2, out_of = 2, missing = "notBreaching"
+    }
+    relay-gap = {
+      to        = "ticket", about = "Redis was away and is back; messages of others were missed"
+      namespace = local.metrics_namespace, metric = "websocket.relay.gap", dimensions = local.own
+      statistic = "Sum", compare = ">", threshold = 0
+      of        = 1, out_of = 1, missing = "notBreaching"
+    }
+    relay-refuses = {
+      to        = "page", about = "Messages of clients are refused because Redis does not take them"
+      namespace = local.metrics_namespace, metric = "websocket.relay.refused", dimensions = local.own
+      statistic = "Sum", compare = ">", threshold = 0
+      of        = 2, out_of = 3, missing = "notBreaching"
+    }
+    relay-drops = {
+      to        = "ticket", about = "Messages from Redis are not what they should be"
+      namespace = local.metrics_namespace, metric = "websocket.relay.dropped", dimensions = local.own
+      statistic = "Sum", compare = ">", threshold = 0
+      of        = 5, out_of = 5, missing = "notBreaching"
+    }
     targets-few = {
       to        = "page", about = "Fewer healthy tasks than there must be"
       namespace = local.balancer_namespace, metric = "HealthyHostCount", dimensions = local.targets

@@ -4,6 +4,9 @@ locals {
   own_metric = { for name in [
     "websocket.connections.active", "websocket.handshakes", "websocket.connection.errors", "websocket.heartbeat",
     "websocket.messages.received", "websocket.messages.sent", "websocket.message.processing.time",
+    "websocket.rejected", "websocket.slow.consumers", "websocket.refusals", "websocket.outbox.bytes",
+    "websocket.shard.busy", "websocket.relay.down", "websocket.relay.gap", "websocket.relay.refused",
+    "websocket.relay.dropped", "websocket.relay.reconnects", "websocket.subscriptions.active",
   ] : name => [local.metrics_namespace, name, "Service", local.metrics_service] }
 
   of_targets  = ["LoadBalancer", local.targets.LoadBalancer, "TargetGroup", local.targets.TargetGroup]
@@ -26,6 +29,20 @@ locals {
       for stat in ["p50", "p95", "p99", "Maximum"] :
       concat(local.own_metric["websocket.message.processing.time"], [{ stat = stat, label = stat }])
     ] },
+    { title = "Turned away, refused, closed as slow, per minute", stat = "Sum", metrics = [
+      local.own_metric["websocket.rejected"], local.own_metric["websocket.refusals"],
+      local.own_metric["websocket.slow.consumers"],
+    ] },
+    { title = "Subscriptions, and bytes that wait for clients", stat = "Sum", metrics = [
+      local.own_metric["websocket.subscriptions.active"],
+      concat(local.own_metric["websocket.outbox.bytes"], [{ yAxis = "right" }]),
+    ] },
+    { title = "Relay: cores without Redis, gap, refused, dropped", stat = "Sum", metrics = [
+      concat(local.own_metric["websocket.relay.down"], [{ stat = "Maximum" }]),
+      local.own_metric["websocket.relay.gap"], local.own_metric["websocket.relay.refused"],
+      local.own_metric["websocket.relay.dropped"], local.own_metric["websocket.relay.reconnects"],
+    ] },
+    { title = "Busiest core, %", stat = "Maximum", metrics = [local.own_metric["websocket.shard.busy"]] },
     { title = "Tasks", stat = "Minimum", metrics = [
       concat([local.balancer_namespace, "HealthyHostCount"], local.of_targets),
       concat([local.balancer_namespace, "UnHealthyHostCount"], local.of_targets, [{ stat = "Maximum" }]),

@@ -4,24 +4,16 @@
 locals {
   hosts_count = var.compute == "ec2" ? 1 : 0
 
-  # Of the host's own network namespace, or of none: what a task definition cannot set.
-  host_sysctls = merge({
-    "fs.file-max"                    = "4194304"
-    "fs.nr_open"                     = "2097152"
-    "kernel.io_uring_disabled"       = "0"
-    "net.core.netdev_budget"         = "600"
-    "net.core.netdev_max_backlog"    = "65536"
-    "net.core.rmem_max"              = "16777216"
-    "net.core.wmem_max"              = "16777216"
-    "net.ipv4.tcp_max_orphans"       = "262144"
-    "net.netfilter.nf_conntrack_max" = "1048576"
-    "vm.max_map_count"               = "262144"
-  }, var.instances.sysctl_extra)
+  # The table that `ringway doctor` reads, and what containers make of a host.
+  host_sysctls = join("\n", concat(
+    [file("${path.module}/../tuning/sysctl.conf"), "-net.netfilter.nf_conntrack_max = 1048576"],
+    [for key, value in var.instances.sysctl_extra : "${key} = ${value}"],
+  ))
 
   user_data = templatefile("${path.module}/files/user-data.sh.tftpl", {
     cluster      = aws_ecs_cluster.main.name
     seccomp      = file("${path.module}/files/seccomp-io-uring.json")
-    sysctls      = join("\n", [for key in sort(keys(local.host_sysctls)) : "-${key} = ${local.host_sysctls[key]}"])
+    sysctls      = local.host_sysctls
     stop_timeout = local.container.stopTimeout
   })
 }

@@ -1,25 +1,13 @@
 # The task. ecs-task-definition.json is the same for those who use no Terraform; `./test aws` compares the two.
 
 locals {
-  # Of the network namespace of the task. Only keys that exist there: one that does not keeps the task from starting.
-  system_controls = {
-    "net.core.somaxconn"                 = "65535"
-    "net.ipv4.tcp_max_syn_backlog"       = "65535"
-    "net.ipv4.ip_local_port_range"       = "1024 65535"
-    "net.ipv4.tcp_keepalive_time"        = "120"
-    "net.ipv4.tcp_keepalive_intvl"       = "30"
-    "net.ipv4.tcp_keepalive_probes"      = "4"
-    "net.ipv4.tcp_fin_timeout"           = "15"
-    "net.ipv4.tcp_tw_reuse"              = "1"
-    "net.ipv4.tcp_rmem"                  = "4096 16384 1048576"
-    "net.ipv4.tcp_wmem"                  = "4096 16384 1048576"
-    "net.ipv4.tcp_notsent_lowat"         = "16384"
-    "net.ipv4.tcp_slow_start_after_idle" = "0"
-  }
+  # Kernel settings of the task's network namespace, and limits: of the table that `ringway doctor` reads. Only keys
+  # that exist in the namespace: one that does not keeps the task from starting.
+  tuning = jsondecode(file("${path.module}/../tuning/fargate.json"))
 
   # Rings are charged to locked memory; Fargate has no rings, and its default stays.
   ulimits = concat(
-    [{ name = "nofile", softLimit = 1048576, hardLimit = 1048576 }],
+    [for it in local.tuning.ulimits : { name = it.name, softLimit = it.softLimit, hardLimit = it.hardLimit }],
     var.compute == "fargate" ? [] : [{ name = "memlock", softLimit = 67108864, hardLimit = 67108864 }],
   )
 
@@ -53,7 +41,7 @@ locals {
     secrets     = [for name in sort(keys(local.secrets)) : { name = name, valueFrom = local.secrets[name] }]
     ulimits     = local.ulimits
     systemControls = [
-      for key in sort(keys(local.system_controls)) : { namespace = key, value = local.system_controls[key] }
+      for it in local.tuning.systemControls : { namespace = it.namespace, value = it.value }
     ]
     linuxParameters = {
       capabilities       = { drop = ["ALL"] }

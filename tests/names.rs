@@ -21,6 +21,7 @@ use ringway::metrics::catalogue::Refusal;
 use ringway::metrics::catalogue::Rejected;
 use ringway::metrics::catalogue::SERIES;
 use ringway::metrics::catalogue::Series;
+use ringway::metrics::emf;
 use ringway::metrics::health::Probe;
 use ringway::metrics::relay::RelayDropped;
 use serde_json::Value;
@@ -175,20 +176,23 @@ fn each_series_has_a_panel() {
     }
 }
 
-/// The name in CloudWatch: dots, and neither unit nor `_total`.
-fn emf_name(series: &Series) -> String {
-    let name = series.name.trim_end_matches("_total").trim_end_matches("_seconds");
-    name.replace('_', ".")
-}
-
 #[test]
-fn each_metric_of_cloudwatch_comes_from_a_series() {
-    let mut known: BTreeSet<String> = SERIES.iter().map(emf_name).collect();
-    known.insert("websocket.heartbeat".to_owned());
+fn each_metric_of_cloudwatch_is_one_that_is_sent() {
+    let known: BTreeSet<&str> = emf::METRICS.iter().map(|it| it.name).collect();
     let found = names(r"\b(websocket\.[a-z]+(?:\.[a-z]+)*)\b");
-    assert!(6 <= found.len(), "{found:?}");
+    assert!(10 <= found.len(), "{found:?}");
     for (name, path) in found {
-        assert!(known.contains(&name), "{}: nothing is called {name}", path.display());
+        assert!(known.contains(name.as_str()), "{}: nothing is called {name}", path.display());
+    }
+    let settings = read("infrastructure/settings.tf");
+    assert!(settings.contains(&format!("metrics_namespace = \"{}\"", emf::NAMESPACE)));
+    // Their period is the alarms' and the dashboard's.
+    let period = emf::PERIOD.as_secs();
+    for place in ["infrastructure/alarms.tf", "infrastructure/dashboard.tf"] {
+        let periods = Regex::new(r"\bperiod\s*= (\d+)").unwrap();
+        let text = read(place);
+        let found: BTreeSet<_> = periods.captures_iter(&text).map(|it| it[1].to_owned()).collect();
+        assert_eq!(found, BTreeSet::from([period.to_string()]), "{place}");
     }
 }
 

@@ -264,7 +264,7 @@ run "scaling_and_alarms" {
   }
 
   assert {
-    condition     = length(jsondecode(aws_cloudwatch_dashboard.main.dashboard_body).widgets) == 9
+    condition     = length(jsondecode(aws_cloudwatch_dashboard.main.dashboard_body).widgets) == 13
     error_message = "The dashboard must have its widgets."
   }
 

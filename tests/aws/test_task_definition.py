@@ -98,7 +98,7 @@ class TaskDefinition(unittest.TestCase):
         self.assertEqual(daemon['seccomp-profile'], '/etc/docker/ringway-seccomp.json')
         self.assertEqual(daemon['default-ulimits']['nofile']['Hard'], 1048576)
         self.assertEqual(profile['defaultAction'], 'SCMP_ACT_ERRNO')
-        self.assertIn('\n-fs.nr_open = 2097152\n', script)
+        self.assertIn('\nfs.nr_open = 2097152\n', script)
 
     def test_what_the_task_is_given_is_what_it_may_read(self):
         """The execution role reads the secrets of its task, each and no other."""
@@ -147,7 +147,7 @@ class TaskDefinition(unittest.TestCase):
         for variant, resources in self.variants.items():
             with self.subTest(variant=variant):
                 body = json.loads(resources['aws_cloudwatch_dashboard.main']['dashboard_body'])
-                self.assertEqual(len(body['widgets']), 10)
+                self.assertEqual(len(body['widgets']), 14)
                 places = {(it['x'], it['y']) for it in body['widgets']}
                 self.assertEqual(len(places), len(body['widgets']))
                 for widget in body['widgets']:
