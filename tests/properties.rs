@@ -94,6 +94,21 @@ fn saved_stomp_frames_hold() {
 }
 
 #[test]
+fn saved_resp_replies_hold() {
+    replay("resp_replies", properties::resp::replies);
+}
+
+#[test]
+fn saved_envelopes_hold() {
+    replay("envelopes", properties::json::envelopes);
+}
+
+#[test]
+fn saved_controls_hold() {
+    replay("controls", properties::json::controls);
+}
+
+#[test]
 fn generated_http_heads_hold() {
     let words = words(&[
         "GET / HTTP/1.1\r\n",
@@ -139,4 +154,118 @@ fn generated_stomp_frames_hold() {
         "\r",
     ]);
     generate(words, properties::stomp_frames);
+}
+
+/// Appends a legal reply of RESP2 or RESP3, at most `depth` levels deep, that `choices` make.
+fn push_resp_reply(out: &mut Vec<u8>, choices: &mut impl Iterator<Item = u8>, depth: u32) {
+    #[rustfmt::skip]
+    const LINES: &[&str] = &[
+        "+OK", "+", "-ERR no", "-MOVED 3999 127.0.0.1:6381", ":0", ":-1", ":9223372036854775807",
+        "#t", "#f", ",1", ",-1.5e-3", ",inf", ",nan", "(-123456789012345678901234567890", "_",
+        "$-1", "*-1", "*0", "$0\r\n", "$7\r\nmessage", "$8\r\nsmessage", "$8\r\npmessage",
+    ];
+    let choice = choices.next().unwrap_or(0);
+    let aggregate = ["*", "~", ">", "%", "|"].get(usize::from(choice % 16));
+    let (Some(kind), 1..) = (aggregate, depth) else {
+        match LINES.get(usize::from(choice / 4)) {
+            Some(line) => out.extend_from_slice(line.as_bytes()),
+            None => {
+                let (kind, front) =
+                    [("$", ""), ("!", "ERR "), ("=", "txt:")][usize::from(choice % 3)];
+                let bytes: Vec<u8> = choices.take(usize::from(choice % 23)).collect();
+                let head = format!("{kind}{}\r\n{front}", front.len() + bytes.len());
+                out.extend_from_slice(&[head.as_bytes(), &bytes].concat());
+            }
+        }
+        out.extend_from_slice(b"\r\n");
+        return;
+    };
+    let count = 1 + choice / 16 % 4;
+    out.extend_from_slice(format!("{kind}{count}\r\n").as_bytes());
+    let items_count = match *kind {
+        "%" => 2 * count,
+        // What it says something about is one more.
+        "|" => 2 * count + 1,
+        // The other implementation wants a name.
+        ">" => {
+            out.extend_from_slice(b"$7\r\nmessage\r\n");
+            count - 1
+        }
+        _ => count,
+    };
+    for _ in 0..items_count {
+        push_resp_reply(out, choices, depth - 1);
+    }
+}
+
+#[test]
+fn generated_resp_replies_hold() {
+    let replies = vec(any::<u8>(), 1..20).prop_map(|choices| {
+        let mut out = Vec::new();
+        push_resp_reply(&mut out, &mut choices.into_iter(), 3);
+        out
+    });
+    generate(replies, properties::resp::replies);
+    let words = words(&[
+        "*3\r\n$7\r\nmessage\r\n",
+        ">3\r\n$8\r\nsmessage\r\n",
+        ">4\r\n$8\r\npmessage\r\n",
+        "$4\r\nws:a\r\n",
+        "$13\r\n0123456789abc\r\n",
+        "$0\r\n\r\n",
+        "$-1\r\n",
+        "*2\r\n",
+        "%1\r\n",
+        "|1\r\n",
+        ":1\r\n",
+        "+OK\r\n",
+        "=5\r\ntxt:a\r\n",
+        "\r\n",
+        "\r",
+        "$",
+        "9",
+    ]);
+    generate(words, properties::resp::replies);
+}
+
+#[test]
+fn generated_envelopes_hold() {
+    let words = words(&[
+        "{\"destination\":\"/topic/a\",\"userId\":null,\"payload\":\"b\"",
+        ",\"timestamp\":1700000000000,\"originServerId\":null",
+        ",\"payloadType\":\"java.lang.String\"",
+        ",\"id\":\"i\",\"seq\":1,\"epoch\":18446744073709551615",
+        ",\"headers\":{\"a\":\"b\",\"a\":\"\\u0000\"}",
+        ",\"headers\":{\"a\":\"\\r\\n\",\"\":\"\"}",
+        ",\"encoding\":\"base64\"",
+        ",\"x\":",
+        "[[[",
+        "]]]",
+        "{\"y\":",
+        "\"\\ud834\\udd1e\\ud834\"",
+        "1e999",
+        "-0",
+        "}",
+        "}",
+        ",",
+        " ",
+    ]);
+    generate(words, properties::json::envelopes);
+}
+
+#[test]
+fn generated_controls_hold() {
+    let words = words(&[
+        "{\"kind\":\"drain\",\"id\":\"a\",\"timestamp\":1",
+        "{\"kind\":\"disconnect\",\"id\":\"a\",\"timestamp\":1,\"user\":\"u\"",
+        "{\"kind\":\"revoke\",\"id\":\"\\u0001\",\"timestamp\":0,\"jti\":\"j\"",
+        ",\"task\":\"t\"",
+        ",\"until\":18446744073709551615",
+        ",\"signature\":\"00\"",
+        ",\"user\":null",
+        ",\"x\":[{}]",
+        "}",
+        "}",
+    ]);
+    generate(words, properties::json::controls);
 }

@@ -19,6 +19,8 @@ use crate::admin;
 use crate::broker::relay::ShardId;
 use crate::cli;
 use crate::config::Loaded;
+use crate::config::settings::RelayMode;
+use crate::config::settings::Settings;
 use crate::io::clock::Clock;
 use crate::io::probe::Driver;
 use crate::io::ring;
@@ -26,6 +28,7 @@ use crate::metrics;
 use crate::metrics::ShardCounters;
 use crate::metrics::health::Health;
 use crate::shard::Identity;
+use crate::shard::link;
 use crate::shard::mailbox::Doorbell;
 use crate::shard::mailbox::Mailboxes;
 use crate::shard::runtime;
@@ -43,6 +46,8 @@ struct StartError(String);
 /// What ends the wait of the main thread.
 enum Event {
     Signal(i32),
+    /// A shard serves.
+    ShardStarted,
     ShardEnded(ShardId, Result<(), String>),
 }
 
@@ -76,13 +81,15 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let (host, resolved) = host::prepare(settings)?;
     let cores = resolved.cores;
     let (driver, driver_note) = host::choose_driver(settings, cores)?;
-    let options = Arc::new(options::shard_options(settings, &resolved)?);
+    let origin = format!("ringway-{:016x}", host::random_seed());
+    let options = Arc::new(options::shard_options(settings, &resolved, &origin)?);
     let listeners = host::bind("server.listen", settings.server.listen, cores, &settings.server)?;
     let admin = host::bind("admin.listen", settings.admin.listen, 1, &settings.server)?;
 
-    let health = Arc::new(Health::new(cores, driver.as_str(), driver_note, host::kernel()));
     let counters: Arc<[Arc<ShardCounters>]> =
         (0..cores).map(|_| Arc::new(ShardCounters::default())).collect();
+    let health = Health::new(cores, driver.as_str(), driver_note, host::kernel());
+    let health = Arc::new(with_relay(health, &counters, resolved.relay));
     let clock = Clock::start();
     let (mailboxes, doorbells) = Mailboxes::connect(cores, settings.relay.mailbox_messages);
     let (sender, events) = mpsc::channel();
@@ -92,6 +99,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let public = listeners.first().and_then(|it| it.local_addr().ok());
     let admin_address = admin.first().and_then(|it| it.local_addr().ok());
     let home_seed = host::random_seed();
+    let links = start_links(settings)?;
     let mut shards = Vec::with_capacity(cores);
     for ((index, listener), mailboxes) in (0_u8..).zip(listeners).zip(mailboxes) {
         let id = ShardId(index);
@@ -113,6 +121,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
                 mailboxes,
                 clock,
                 driver,
+                links: links.clone(),
                 shutdown_timeout: settings.server.shutdown_timeout,
             },
         };
@@ -123,6 +132,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     for listener in admin {
         spawn_admin(listener, view.clone())?;
     }
+    wait_until_started(&events, cores)?;
     banner::print(&banner::Facts {
         public,
         admin: admin_address,
@@ -133,6 +143,47 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
         host: &host,
     });
     Ok(Running { health, doorbells, shards, events })
+}
+
+/// Tells health and counters which relay this is.
+fn with_relay(health: Health, counters: &[Arc<ShardCounters>], mode: RelayMode) -> Health {
+    match mode {
+        RelayMode::PubSub | RelayMode::Sharded => health.with_redis(mode.as_str()),
+        RelayMode::Auto | RelayMode::Embedded => {
+            // No shard writes it then: that relay cannot be away.
+            counters.iter().for_each(|it| it.relay.up.set(1));
+            health
+        }
+    }
+}
+
+/// How links to Redis connect, where there are any; starts the thread that knows names.
+fn start_links(settings: &Settings) -> Result<Option<link::Options>, StartError> {
+    let Some((links, worker)) = options::links(settings)? else {
+        return Ok(None);
+    };
+    spawn("ringway-resolver", move || worker.run())?;
+    Ok(Some(links))
+}
+
+/// Waits until all shards serve, so that whoever reads the first lines finds health up; a signal
+/// that comes before is an end before the start.
+fn wait_until_started(events: &mpsc::Receiver<Event>, cores: usize) -> Result<(), StartError> {
+    let mut missing_count = cores;
+    while 0 < missing_count {
+        match events.recv() {
+            Ok(Event::ShardStarted) => missing_count -= 1,
+            Ok(Event::Signal(SIGHUP)) => {}
+            Ok(Event::Signal(signal)) => {
+                return Err(StartError(format!("signal {signal} came before the start was done")));
+            }
+            Ok(Event::ShardEnded(id, Err(error))) => {
+                return Err(StartError(format!("shard {} did not start: {error}", id.0)));
+            }
+            Ok(Event::ShardEnded(..)) | Err(_) => break,
+        }
+    }
+    Ok(())
 }
 
 struct ShardThread {
@@ -148,7 +199,9 @@ impl ShardThread {
         let name = format!("ringway-shard-{}", self.id.0);
         let spawned = thread::Builder::new().name(name).spawn(move || {
             let id = self.id;
-            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.run()));
+            let started = events.clone();
+            let run = || self.run(|| drop(started.send(Event::ShardStarted)));
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
             let result = result.unwrap_or_else(|_| Err("it panicked, see above".to_owned()));
             // Nobody listens once the main thread has decided to end; then nobody needs to know.
             drop(events.send(Event::ShardEnded(id, result)));
@@ -156,7 +209,7 @@ impl ShardThread {
         spawned.map_err(|error| StartError(format!("cannot start a shard's thread: {error}")))
     }
 
-    fn run(self) -> Result<(), String> {
+    fn run(self, on_started: impl FnOnce()) -> Result<(), String> {
         if let Some(core) = self.pin
             && !core_affinity::set_for_current(core)
         {
@@ -169,26 +222,30 @@ impl ShardThread {
         match self.setup.driver {
             Driver::IoUring => ring::build(self.ring_entries)
                 .map_err(told)?
-                .block_on(runtime::run(self.setup))
+                .block_on(runtime::run(self.setup, on_started))
                 .map_err(told),
             Driver::Epoll => monoio::RuntimeBuilder::<monoio::LegacyDriver>::new()
                 .enable_timer()
                 .build()
                 .map_err(told)?
-                .block_on(runtime::run(self.setup))
+                .block_on(runtime::run(self.setup, on_started))
                 .map_err(told),
         }
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "threads start here, named")]
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(run);
+    spawned.map(drop).map_err(|error| StartError(format!("cannot start a thread: {error}")))
+}
+
 fn spawn_admin(listener: TcpListener, view: admin::View) -> Result<(), StartError> {
-    let spawned = thread::Builder::new().name("ringway-admin".to_owned()).spawn(move || {
+    spawn("ringway-admin", move || {
         if let Err(error) = admin::serve(listener, view) {
             tracing::error!("the admin listener failed: {error}");
         }
-    });
-    spawned.map(drop).map_err(|error| StartError(format!("cannot start a thread: {error}")))
+    })
 }
 
 #[expect(clippy::disallowed_methods, reason = "threads start here, named")]
@@ -213,6 +270,7 @@ impl Running {
         let mut code = 0;
         while 0 < left_count {
             match self.events.recv() {
+                Ok(Event::ShardStarted) => {}
                 Ok(Event::Signal(SIGHUP)) => {
                     tracing::warn!("SIGHUP: this version reads its configuration at start only");
                 }

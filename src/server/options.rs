@@ -1,31 +1,51 @@
 //! From settings to what each layer is told.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::broker::relay::redis::Address;
+use crate::broker::relay::redis::Mode;
+use crate::broker::relay::redis::Options as RedisOptions;
 use crate::broker::router::RouteOptions;
+use crate::broker::router::RouteTo;
 use crate::broker::router::Router;
 use crate::broker::session;
 use crate::config::Resolved;
+use crate::config::redis_url::RedisUrl;
+use crate::config::settings::Envelope;
 use crate::config::settings::Refusal;
+use crate::config::settings::RelayMode;
+use crate::config::settings::RouteSettings;
+use crate::config::settings::RouteTarget;
 use crate::config::settings::Settings;
 use crate::io::probe::Driver;
+use crate::io::resolver;
+use crate::io::resolver::Resolver;
+use crate::io::resolver::Worker;
+use crate::io::tls;
 use crate::metrics;
+use crate::proto::envelope;
 use crate::proto::http;
 use crate::proto::http::origin::OriginPatterns;
 use crate::proto::stomp;
 use crate::proto::ws;
 use crate::server::StartError;
 use crate::shard::Options;
+use crate::shard::link;
 
-/// What the shards are told; totals are shared out evenly.
+/// How long a name, a TCP connection and a TLS handshake with Redis may take, each.
+const LINK_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long Redis's host may leave bytes unacknowledged: it is gone then, and the kernel says so.
+const LINK_USER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the shards are told; totals are shared out evenly. `origin` names this process to others.
 pub(super) fn shard_options(
     settings: &Settings,
     resolved: &Resolved,
+    origin: &str,
 ) -> Result<Options, StartError> {
     let limits = &settings.limits;
-    let routes: Vec<RouteOptions> = settings
-        .routes
-        .iter()
-        .map(|it| RouteOptions { pattern: it.pattern.clone(), to: it.to.clone() })
-        .collect();
+    let routes: Vec<RouteOptions> = settings.routes.iter().map(route).collect();
     let router =
         Router::new(&routes, limits.destination_bytes).map_err(|error| StartError(error.0))?;
     let origins = OriginPatterns::parse(settings.auth.origins.iter().map(String::as_str))
@@ -68,6 +88,76 @@ pub(super) fn shard_options(
         outbox_timeout: limits.outbox_seconds,
         outbox_total_bytes_max: resolved.outbox_total_bytes / resolved.cores,
         mailbox_max: settings.relay.mailbox_messages,
+        redis: redis_options(settings, resolved.cores, origin).map(Arc::new),
+    })
+}
+
+/// How the links of a relay through Redis connect, and who answers for names: one thread for all.
+pub(super) fn links(settings: &Settings) -> Result<Option<(link::Options, Worker)>, StartError> {
+    let relay = &settings.relay;
+    if !relay.is_redis() {
+        return Ok(None);
+    }
+    let tls = if relay.is_tls() {
+        let files = tls::ClientFiles { ca: relay.tls_ca.clone(), certificate_and_key: None };
+        let config = tls::Client::load(&files)
+            .map_err(|error| StartError(format!("relay.tls_ca: {error}")))?;
+        let server_name = relay.tls_server_name.as_deref().map(Box::from);
+        Some(link::Tls { config, server_name })
+    } else {
+        None
+    };
+    let (resolver, worker) = Resolver::new(resolver::system());
+    let options = link::Options {
+        resolver,
+        tls,
+        connect_timeout: LINK_CONNECT_TIMEOUT,
+        user_timeout: LINK_USER_TIMEOUT,
+    };
+    Ok(Some((options, worker)))
+}
+
+fn route(route: &RouteSettings) -> RouteOptions {
+    let to = match &route.to {
+        RouteTarget::Destination(to) => RouteTo::Destination(to.clone()),
+        RouteTarget::Stream(stream) => RouteTo::Stream(stream.clone()),
+    };
+    RouteOptions { pattern: route.pattern.clone(), to }
+}
+
+/// The relay through Redis, where one is configured; `origin` names this process there.
+pub(super) fn redis_options(
+    settings: &Settings,
+    cores: usize,
+    origin: &str,
+) -> Option<RedisOptions> {
+    let relay = &settings.relay;
+    let mode = match relay.effective_mode() {
+        RelayMode::Auto | RelayMode::Embedded => return None,
+        RelayMode::PubSub => Mode::PubSub,
+        RelayMode::Sharded => Mode::Sharded,
+    };
+    let address = |it: &RedisUrl| Address { host: it.host.as_str().into(), port: it.port };
+    let (user, password) = relay.credentials();
+    Some(RedisOptions {
+        user: user.map(Box::from),
+        password: password.map(|it| it.reveal().into()),
+        form: match relay.envelope {
+            Envelope::Full => envelope::Form::Full,
+            Envelope::Article => envelope::Form::Article,
+        },
+        key: relay.hmac_key.as_ref().map(|it| envelope::Key::new(it.reveal().as_bytes())),
+        hmac_window: relay.hmac_window,
+        origin: origin.into(),
+        outbox_timeout: relay.outbox_seconds,
+        outbox_bytes_max: relay.outbox_bytes.div_ceil(cores),
+        confirm_timeout: relay.confirm_seconds,
+        linger: relay.linger_seconds,
+        ping_interval: relay.ping_seconds,
+        message_bytes_max: settings.limits.message_bytes,
+        destination_bytes_max: settings.limits.destination_bytes,
+        stream_entries_max: relay.stream_entries as u64,
+        ..RedisOptions::new(mode, relay.url.iter().map(address).collect())
     })
 }
 

@@ -25,11 +25,15 @@ use crate::io::socket::Socket;
 use crate::metrics::health::Phase;
 use crate::shard::connection::ConnectionId;
 use crate::shard::flush::Action;
+use crate::shard::link;
+use crate::shard::link::Links;
 use crate::shard::mailbox::Mailboxes;
 use crate::shard::state::Identity;
 use crate::shard::state::Options;
 use crate::shard::state::Shard;
 use crate::shard::state::TICK;
+use crate::shard::tasks::Notify;
+use crate::shard::tasks::yield_once;
 use crate::stdx::bytes::Batch;
 use crate::stdx::time::Instant;
 use crate::stdx::time::Now;
@@ -58,6 +62,8 @@ pub struct Setup {
     pub clock: Clock,
     /// How sends leave.
     pub driver: Driver,
+    /// How the relay's links connect, where it has any.
+    pub links: Option<link::Options>,
     /// How long the end may take.
     pub shutdown_timeout: Duration,
 }
@@ -68,6 +74,8 @@ pub(super) struct Core {
     /// By the index of the connection, with its whole id: an index lives on in a later connection.
     pub(super) sockets: RefCell<Vec<Option<Owned>>>,
     mailboxes: RefCell<Mailboxes>,
+    /// To Redis.
+    links: Option<Rc<Links>>,
     buffer: RefCell<Box<[u8]>>,
     clock: Clock,
     unix_start_ms: Cell<u64>,
@@ -89,13 +97,14 @@ pub(super) struct Owned {
     pub(super) awaits_room: bool,
 }
 
-/// Runs a shard until it has drained.
+/// Runs a shard until it has drained; `on_started` is called once it serves.
 ///
 /// # Errors
 ///
 /// When the listener cannot be taken over by the runtime.
-pub async fn run(setup: Setup) -> io::Result<()> {
-    let Setup { options, identity, listener, mailboxes, clock, driver, shutdown_timeout } = setup;
+pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
+    let Setup { options, identity, listener, mailboxes, clock, driver, links, shutdown_timeout } =
+        setup;
     let health = Arc::clone(&identity.health);
     let shard = Shard::new(options, identity);
     let listener = TcpListener::from_std(listener)?;
@@ -103,6 +112,7 @@ pub async fn run(setup: Setup) -> io::Result<()> {
         shard: RefCell::new(shard),
         sockets: RefCell::default(),
         mailboxes: RefCell::new(mailboxes),
+        links: links.map(|options| Rc::new(Links::new(options))),
         buffer: RefCell::new(vec![0; RECEIVE_BYTES].into_boxed_slice()),
         clock,
         unix_start_ms: Cell::new(clock.unix_start_ms()),
@@ -120,7 +130,10 @@ pub async fn run(setup: Setup) -> io::Result<()> {
     if core.poller.is_some() {
         monoio::spawn(Rc::clone(&core).poll_all());
     }
+    // The relay has asked for its links already.
+    core.flush.notify();
     health.shard_started();
+    on_started();
     while health.phase() != Phase::Draining {
         monoio::time::sleep(TICK).await;
         core.tick();
@@ -259,6 +272,9 @@ impl Core {
                 Err(_) => shard.handle_send_failed(now, id),
             }
         }
+        if let Some(links) = &self.links {
+            self.carry_links(links, &mut shard);
+        }
         while let Some((id, action)) = shard.poll_action() {
             let Some(socket) = self.socket(id) else { continue };
             match action {
@@ -328,7 +344,7 @@ impl Core {
     }
 
     /// Wakes the flush when the shard has put something out.
-    fn notify(&self) {
+    pub(super) fn notify(&self) {
         if self.shard.borrow().has_output() || !self.starved.borrow().is_empty() {
             self.flush.notify();
         }
@@ -339,45 +355,4 @@ impl Core {
         let owned = sockets.get(id.index())?.as_ref()?;
         (owned.id == id).then(|| Rc::clone(&owned.socket))
     }
-}
-
-/// A bell for one task of the same thread.
-#[derive(Default)]
-struct Notify {
-    is_set: Cell<bool>,
-    waker: Cell<Option<Waker>>,
-}
-
-impl Notify {
-    fn notify(&self) {
-        if !self.is_set.replace(true)
-            && let Some(waker) = self.waker.take()
-        {
-            waker.wake();
-        }
-    }
-
-    async fn notified(&self) {
-        poll_fn(|context| {
-            if self.is_set.take() {
-                return Poll::Ready(());
-            }
-            self.waker.set(Some(context.waker().clone()));
-            Poll::Pending
-        })
-        .await;
-    }
-}
-
-/// Lets the tasks behind this one run first.
-pub(super) async fn yield_once() {
-    let mut has_yielded = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut has_yielded, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

@@ -40,6 +40,7 @@ impl Shard {
             self.rearm(id);
         }
         self.due = due;
+        self.tick_relay(now);
         self.settle(now);
     }
 

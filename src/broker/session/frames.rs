@@ -39,17 +39,17 @@ impl Session {
         let origin = Origin {
             node: context.node,
             number: *context.messages_count,
+            session: &self.id,
             user: (self.is_named && identity::is_plain_value(&self.user)).then_some(&*self.user),
             unix_ms: context.now.unix_ms,
             received_at: context.now.instant,
         };
-        let publication =
-            Publication::from_send(frame, delivery.channel, delivery.destination, origin);
-        let publication = Arc::new(publication);
+        let publication = Arc::new(Publication::from_send(frame, delivery, origin));
         let Some(name) = frame.headers.get("transaction") else {
             self.receipts_pending += usize::from(receipt.is_some());
             let publications = Publications::One(publication);
-            out.push(Output::Publish { publications, receipt });
+            let destination = Box::from(destination);
+            out.push(Output::Publish { publications, destination, receipt });
             return Ok(());
         };
         let transaction = self.transactions.iter_mut().find(|it| &*it.name == name);
@@ -168,8 +168,10 @@ impl Session {
             return Ok(());
         }
         self.receipts_pending += usize::from(receipt.is_some());
+        let first = transaction.publications.first();
+        let destination = first.map_or_else(Box::default, |it| it.destination.clone());
         let publications = Publications::Many(transaction.publications);
-        out.push(Output::Publish { publications, receipt });
+        out.push(Output::Publish { publications, destination, receipt });
         Ok(())
     }
 
