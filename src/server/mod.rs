@@ -35,6 +35,7 @@ use crate::shard::runtime;
 use crate::shard::runtime::Setup;
 
 mod banner;
+mod certificates;
 mod host;
 pub mod logs;
 mod options;
@@ -74,6 +75,8 @@ struct Running {
     doorbells: Arc<[Doorbell]>,
     shards: Vec<JoinHandle<()>>,
     events: mpsc::Receiver<Event>,
+    /// The certificate, where the public listener has one.
+    reload: Option<certificates::Reload>,
 }
 
 fn start(loaded: &Loaded) -> Result<Running, StartError> {
@@ -100,8 +103,10 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let admin_address = admin.first().and_then(|it| it.local_addr().ok());
     let home_seed = host::random_seed();
     let links = start_links(settings)?;
+    let (certificates, reload) = certificates::load(settings.tls.as_ref(), cores)?;
     let mut shards = Vec::with_capacity(cores);
-    for ((index, listener), mailboxes) in (0_u8..).zip(listeners).zip(mailboxes) {
+    let own = listeners.into_iter().zip(mailboxes).zip(certificates);
+    for (index, ((listener, mailboxes), certificates)) in (0_u8..).zip(own) {
         let id = ShardId(index);
         let identity = Identity {
             id,
@@ -122,6 +127,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
                 clock,
                 driver,
                 links: links.clone(),
+                certificates,
                 shutdown_timeout: settings.server.shutdown_timeout,
             },
         };
@@ -142,7 +148,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
         settings,
         host: &host,
     });
-    Ok(Running { health, doorbells, shards, events })
+    Ok(Running { health, doorbells, shards, events, reload })
 }
 
 /// Tells health and counters which relay this is.
@@ -272,7 +278,8 @@ impl Running {
             match self.events.recv() {
                 Ok(Event::ShardStarted) => {}
                 Ok(Event::Signal(SIGHUP)) => {
-                    tracing::warn!("SIGHUP: this version reads its configuration at start only");
+                    tracing::warn!("SIGHUP: this version reads only its certificate again");
+                    self.reload.iter().for_each(certificates::Reload::run);
                 }
                 Ok(Event::Signal(signal)) if is_draining => {
                     tracing::warn!(signal, "told again: ending at once");
