@@ -46,6 +46,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("libc",                &["src/io/"]),
     ("memchr",              &["src/proto/", "src/policy/"]),
     ("monoio",              &["src/io/", "src/shard/runtime.rs", "src/shard/link/",
+                              "src/shard/secure/",
                               "src/server/"]),
     ("prometheus",          &["src/metrics/"]),
     ("redis",               &["src/proto/resp/"]),
