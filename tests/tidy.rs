@@ -45,7 +45,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("io_uring",            &["src/io/ring.rs"]),
     ("libc",                &["src/io/"]),
     ("memchr",              &["src/proto/", "src/policy/"]),
-    ("monoio",              &["src/io/", "src/shard/runtime.rs", "src/shard/link/",
+    ("monoio",              &["src/io/", "src/shard/runtime.rs", "src/shard/sending.rs", "src/shard/link/",
                               "src/shard/secure/",
                               "src/server/"]),
     ("prometheus",          &["src/metrics/"]),
