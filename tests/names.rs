@@ -188,8 +188,8 @@ fn each_metric_of_cloudwatch_is_one_that_is_sent() {
     assert!(settings.contains(&format!("metrics_namespace = \"{}\"", emf::NAMESPACE)));
     // Their period is the alarms' and the dashboard's.
     let period = emf::PERIOD.as_secs();
+    let periods = Regex::new(r"\bperiod\s*= (\d+)").unwrap();
     for place in ["infrastructure/alarms.tf", "infrastructure/dashboard.tf"] {
-        let periods = Regex::new(r"\bperiod\s*= (\d+)").unwrap();
         let text = read(place);
         let found: BTreeSet<_> = periods.captures_iter(&text).map(|it| it[1].to_owned()).collect();
         assert_eq!(found, BTreeSet::from([period.to_string()]), "{place}");

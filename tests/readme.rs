@@ -26,7 +26,7 @@ fn the_table_of_settings_is_the_catalogue() {
 #[track_caller]
 fn check_operations(marker: &str, expected: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
-    let text = fs::read_to_string(path).unwrap();
+    let text = fs::read_to_string(path).expect("the page is there");
     let table = text.split(marker).nth(1).expect("the table stands between two markers");
     assert_eq!(table.trim(), expected.trim(), "put this between the two {marker}:\n{expected}");
 }

@@ -103,7 +103,7 @@ fn systemd() -> String {
          User={USER}\n\
          LimitNOFILE={nofile}\n\
          LimitMEMLOCK={memlock}\n\
-         # Longer than drain.deadline: SIGTERM begins the drain, and nothing ends it before its end.\n\
+         # Longer than drain.deadline: SIGTERM begins the drain, which must not be cut short.\n\
          TimeoutStopSec=120\n\
          KillMode=mixed\n\
          Restart=on-failure\n\
@@ -142,7 +142,8 @@ fn fargate() -> String {
 
 fn table() -> String {
     let mut text = String::from(
-        "| setting | value | Fargate | why | seen | where nobody set it |\n|---|---|---|---|---|---|\n",
+        "| setting | value | Fargate | why | seen | where nobody set it |\n\
+         |---|---|---|---|---|---|\n",
     );
     for it in SETTINGS {
         let Setting { name, value, why, seen, default, .. } = it;

@@ -9,12 +9,15 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::Duration;
 
+use crate::config::settings::MetricsSettings;
 use crate::io::clock::Clock;
+use crate::metrics::Info;
 use crate::metrics::ShardCounters;
 use crate::metrics::emf;
 use crate::metrics::emf::Emf;
 use crate::metrics::emf::Sender;
 use crate::server::StartError;
+use crate::server::host;
 
 /// How long the end waits for the last line.
 const LAST_LINE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -27,9 +30,26 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread.
+    /// Starts the thread, where lines are asked for.
+    pub(super) fn start(
+        settings: &MetricsSettings,
+        info: Info,
+        counters: &Arc<[Arc<ShardCounters>]>,
+        clock: Clock,
+    ) -> Result<Option<Self>, StartError> {
+        if !settings.emf {
+            return Ok(None);
+        }
+        let sender = Sender {
+            service: settings.service.clone(),
+            task: settings.task.clone().unwrap_or_else(host::name),
+            driver: info.driver,
+        };
+        Self::spawn(sender, Arc::clone(counters), clock).map(Some)
+    }
+
     #[expect(clippy::disallowed_methods, reason = "threads start here, named")]
-    pub(super) fn spawn(
+    fn spawn(
         sender: Sender,
         counters: Arc<[Arc<ShardCounters>]>,
         clock: Clock,

@@ -132,15 +132,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
         shards.push(thread.spawn(sender.clone())?);
     }
     let info = metrics::Info { driver: options::metrics_driver(driver) };
-    let emf = settings.metrics.emf.then(|| {
-        let sender = metrics::emf::Sender {
-            service: settings.metrics.service.clone(),
-            task: settings.metrics.task.clone().unwrap_or_else(host::name),
-            driver: info.driver,
-        };
-        emf::Writer::spawn(sender, Arc::clone(&counters), clock)
-    });
-    let emf = emf.transpose()?;
+    let emf = emf::Writer::start(&settings.metrics, info, &counters, clock)?;
     let tokens = Arc::clone(&live.tokens);
     let view = admin::View { counters, health: Arc::clone(&health), info, tokens };
     for listener in admin {
