@@ -148,7 +148,7 @@ class Image(Containers):
         self.assertEqual(config['Labels']['org.opencontainers.image.version'], '0.1.0')
         self.assertEqual(config['Labels']['org.opencontainers.image.licenses'],
                          'MIT OR Apache-2.0')
-        self.assertEqual(self.config['HealthCheck']['Test'],
+        self.assertEqual(self.config['Healthcheck']['Test'],
                          ['CMD', '/usr/local/bin/ringway', 'healthcheck'])
 
     def test_it_is_small_and_has_no_shell(self):
@@ -213,6 +213,7 @@ class Image(Containers):
             podman('stop', '--time', self.container['stopTimeout'], name, timeout=150)
             self.assertEqual(podman('inspect', '--format', '{{.State.ExitCode}}', name), '0')
             closes = json.loads(chat.stdout.readline())['closes']
+            chat.stdout.close()
             self.assertEqual(chat.wait(30), 0)
             # Told to go, not cut off.
             self.assertEqual(len([code for code in closes if code in (1001, 1012)]), 2, closes)
