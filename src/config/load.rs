@@ -275,6 +275,7 @@ impl Loaded {
             let problem = "CloudWatch takes no dimension with other characters than ASCII";
             return Err(self.wrong("metrics.service", problem, "use ASCII characters only"));
         }
+        self.tls_contradictions()?;
         self.relay_contradictions()
     }
 
@@ -485,8 +486,8 @@ mod tests {
 
     #[test]
     fn settings_of_later_versions_say_so() {
-        let expected = "(file:1): this version has no TLS yet; remove the setting";
-        check_file("tls.cert = 'x'", &format!("tls.cert {expected}"));
+        let expected = "(file:1): this version has no drain window yet; remove the setting";
+        check_file("drain.window = 'x'", &format!("drain.window {expected}"));
         check_environment(
             &[("RINGWAY_AUTH_JWT_ISSUER", "x")],
             "RINGWAY_AUTH_JWT_ISSUER (environment RINGWAY_AUTH_JWT_ISSUER): this version has no \

@@ -27,6 +27,7 @@ mod route;
 pub mod settings;
 mod source;
 mod suggest;
+mod tls;
 mod value;
 
 pub use error::ConfigError;

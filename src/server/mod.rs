@@ -35,6 +35,7 @@ use crate::shard::runtime;
 use crate::shard::runtime::Setup;
 
 mod banner;
+mod certificates;
 mod emf;
 mod host;
 pub mod logs;
@@ -78,6 +79,8 @@ struct Running {
     events: mpsc::Receiver<Event>,
     live: reload::Live,
     emf: Option<emf::Writer>,
+    /// The certificate, where the public listener has one.
+    reload: Option<certificates::Reload>,
 }
 
 fn start(loaded: &Loaded) -> Result<Running, StartError> {
@@ -104,8 +107,10 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let admin_address = admin.first().and_then(|it| it.local_addr().ok());
     let home_seed = host::random_seed();
     let links = start_links(settings)?;
+    let (certificates, reload) = certificates::load(settings.tls.as_ref(), cores)?;
     let mut shards = Vec::with_capacity(cores);
-    for ((index, listener), mailboxes) in (0_u8..).zip(listeners).zip(mailboxes) {
+    let own = listeners.into_iter().zip(mailboxes).zip(certificates);
+    for (index, ((listener, mailboxes), certificates)) in (0_u8..).zip(own) {
         let id = ShardId(index);
         let identity = Identity {
             id,
@@ -126,6 +131,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
                 clock,
                 driver,
                 links: links.clone(),
+                certificates,
                 shutdown_timeout: settings.server.shutdown_timeout,
             },
         };
@@ -148,7 +154,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
         settings,
         host: &host,
     });
-    Ok(Running { health, doorbells, shards, events, live, emf })
+    Ok(Running { health, doorbells, shards, events, live, emf, reload })
 }
 
 /// Tells health and counters which relay this is.
@@ -277,7 +283,10 @@ impl Running {
         while 0 < left_count {
             match self.events.recv() {
                 Ok(Event::ShardStarted) => {}
-                Ok(Event::Signal(SIGHUP)) => self.live.reload(),
+                Ok(Event::Signal(SIGHUP)) => {
+                    self.live.reload();
+                    self.reload.iter().for_each(certificates::Reload::run);
+                }
                 Ok(Event::Signal(signal)) if is_draining => {
                     tracing::warn!(signal, "told again: ending at once");
                     return ExitCode::from(cli::EXIT_FAILURE);

@@ -201,7 +201,8 @@ impl Shard {
     fn is_allowed(&self, origin: &str, request: &Request<'_>) -> bool {
         if self.options.origins.is_empty() {
             let host = request.header("host").unwrap_or("");
-            return http::origin::same_origin(origin, "http", host);
+            let scheme = if self.options.has_tls { "https" } else { "http" };
+            return http::origin::same_origin(origin, scheme, host);
         }
         self.options.origins.allows(origin)
     }

@@ -14,4 +14,5 @@ mod limits;
 mod operations;
 mod session;
 mod subscriptions;
+mod tls;
 mod websocket;

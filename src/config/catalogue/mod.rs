@@ -3,11 +3,13 @@
 
 mod relay;
 mod text;
+mod tls;
 
 use crate::config::knob::Kind;
 use crate::config::knob::Knob;
 
 use relay::RELAY;
+use tls::TLS;
 
 pub use text::help_text;
 pub use text::markdown_table;
@@ -15,7 +17,8 @@ pub use text::markdown_table;
 /// All settings, by section, in the order in which people are shown them.
 pub static KNOBS: &[Knob] = &ALL;
 
-static ALL: [Knob; HEAD.len() + RELAY.len() + TAIL.len()] = joined(&[HEAD, RELAY, TAIL]);
+static ALL: [Knob; HEAD.len() + TLS.len() + RELAY.len() + TAIL.len()] =
+    joined(&[HEAD, TLS, RELAY, TAIL]);
 
 /// What stands before the sections that have files of their own.
 const HEAD: &[Knob] = &[
@@ -301,7 +304,6 @@ pub(super) const LATER: &[(&str, &str)] = &[
     ("server.proxy_protocol", "PROXY protocol"),
     ("server.trusted_proxies", "trust in proxies"),
     ("state", "state directory"),
-    ("tls", "TLS"),
 ];
 
 const HOUR: u64 = 3_600_000;

@@ -4,6 +4,7 @@
 //! [`resolve`](crate::config::resolve).
 
 mod relay;
+mod tls;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use crate::config::value::Values;
 pub use relay::Envelope;
 pub use relay::RelayMode;
 pub use relay::RelaySettings;
+pub use tls::TlsSettings;
 
 /// All settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub struct Settings {
     pub admin: AdminSettings,
     /// `io.*`
     pub io: IoSettings,
+    /// `tls.*`; `None` where clients connect without TLS.
+    pub tls: Option<TlsSettings>,
     /// `relay.*`
     pub relay: RelaySettings,
     /// `auth.*`
@@ -318,6 +322,7 @@ impl Settings {
                 driver: values.choice("io.driver", Driver::NAMES),
                 ring_entries: values.number("io.ring_entries"),
             },
+            tls: TlsSettings::build(values),
             relay: RelaySettings::build(values),
             auth: AuthSettings {
                 mode: values.choice("auth.mode", AuthMode::NAMES),
