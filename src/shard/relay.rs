@@ -1,6 +1,8 @@
 //! A shard's dealings with its relay: mail of other shards, the links to Redis, credit, and what
 //! comes out of it.
 
+use std::net::SocketAddr;
+
 use crate::broker::relay::Event;
 use crate::broker::relay::Mail;
 use crate::broker::relay::Reply;
@@ -99,10 +101,10 @@ impl Shard {
         self.relay.redis_mut()?.poll_action()
     }
 
-    /// A link is connected, TLS included.
-    pub fn handle_link_connected(&mut self, now: Now, link: LinkId) {
+    /// A link is connected to `peer`, TLS included.
+    pub fn handle_link_connected(&mut self, now: Now, link: LinkId, peer: SocketAddr) {
         if let Some(redis) = self.relay.redis_mut() {
-            redis.handle_connected(now.instant, link);
+            redis.handle_connected(now.instant, link, peer);
         }
         self.settle(now);
     }
