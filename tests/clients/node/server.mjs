@@ -68,7 +68,7 @@ export async function startServer(...settings) {
     const found = {};
     const read = (line) => {
       said.push(line);
-      const [, url] = /listening on (ws:\S+)/.exec(line) ?? [];
+      const [, url] = /listening on (wss?:\S+)/.exec(line) ?? [];
       const [, admin] = /admin on (http:\S+)/.exec(line) ?? [];
       found.url ??= url;
       found.admin ??= admin;

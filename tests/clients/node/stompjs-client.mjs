@@ -5,10 +5,12 @@ import { WebSocket } from 'ws';
 
 import { Queue, inTime } from './server.mjs';
 
+const protocols = ['v12.stomp', 'v11.stomp', 'v10.stomp'];
+
 /** Connects as `login`; `options` go to the client as they are. */
 export async function connect(server, login, options = {}) {
   const client = new Client({
-    webSocketFactory: () => new WebSocket(server.url, ['v12.stomp', 'v11.stomp', 'v10.stomp']),
+    webSocketFactory: () => new WebSocket(server.url, protocols, server.socketOptions),
     connectHeaders: { login },
     reconnectDelay: 0,
     heartbeatIncoming: 0,
