@@ -17,6 +17,7 @@ use std::time::Instant;
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
+use clap::builder::PossibleValuesParser;
 
 use crate::config;
 use crate::config::ConfigError;
@@ -26,6 +27,8 @@ use crate::config::Loaded;
 use crate::config::Origin;
 use crate::config::Sources;
 use crate::config::catalogue;
+use crate::doctor;
+use crate::doctor::files::File;
 
 /// A failure at run time.
 pub const EXIT_FAILURE: u8 = 1;
@@ -54,6 +57,18 @@ enum Command {
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Say what this host allows and what is too low: exit 0, or 1; sets nothing
+    Doctor {
+        /// For so many connections, instead of as many as the server would allow itself here
+        #[arg(long, value_name = "N")]
+        connections: Option<u64>,
+        /// Say it as JSON
+        #[arg(long)]
+        json: bool,
+        /// Print what a host or a task is to be given instead, as a file for it
+        #[arg(long, value_name = "FILE", value_parser = file_names(), conflicts_with = "json")]
+        print: Option<String>,
+    },
     /// Exit 0 when the server of this configuration answers that it is alive
     Healthcheck {
         /// Ask this instead of the admin listener, such as http://127.0.0.1:8080
@@ -175,6 +190,18 @@ pub fn dispatch(cli: Cli, serve: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
             }
             Err(error) => start_error(&error),
         },
+        Command::Doctor { print: Some(name), .. } => {
+            let file = File::ALL.iter().find(|(it, _)| *it == name);
+            say(&file.expect("the names are those that are parsed").1.text())
+        }
+        Command::Doctor { connections, json, print: None } => match load(settings.config) {
+            Ok(loaded) => {
+                let report = doctor::examine(&loaded.settings, connections);
+                let said = say(&if json { report.json() } else { report.to_string() });
+                if report.is_ok() { said } else { ExitCode::from(EXIT_FAILURE) }
+            }
+            Err(error) => start_error(&error),
+        },
         Command::Config(ConfigCommand::Table) => say(&catalogue::markdown_table()),
         Command::Healthcheck { url: Some(url) } => healthcheck(&url),
         Command::Healthcheck { url: None } => match load(settings.config) {
@@ -184,6 +211,11 @@ pub fn dispatch(cli: Cli, serve: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
             Err(error) => start_error(&error),
         },
     }
+}
+
+/// What `doctor --print` takes.
+fn file_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(File::ALL.iter().map(|(name, _)| *name))
 }
 
 fn start_error(error: &ConfigError) -> ExitCode {

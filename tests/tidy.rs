@@ -20,7 +20,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("config",  &["policy"]),
     ("server",  &["stdx", "metrics", "proto", "policy", "broker", "io", "shard", "admin",
                   "config", "cli"]),
-    ("cli",     &["config"]),
+    ("doctor",  &["io", "config"]),
+    ("cli",     &["config", "doctor"]),
     ("lib",     &[]),
     ("main",    &[]),
 ];
@@ -32,6 +33,7 @@ const WITHOUT_UNSAFE: &[&str] = &["stdx", "proto", "policy", "broker", "shard"];
 /// has a row; those of `src/` as a whole are small and say nothing about what the server does.
 #[rustfmt::skip]
 const OWNED: &[(&str, &[&str])] = &[
+    ("arc_swap",            &["src/server/", "src/shard/runtime.rs", "src/admin/"]),
     ("arrayvec",            &["src/"]),
     ("atomic_waker",        &["src/shard/mailbox.rs", "src/io/resolver.rs"]),
     ("axum",                &["src/admin/"]),
@@ -43,15 +45,16 @@ const OWNED: &[(&str, &[&str])] = &[
     ("io_uring",            &["src/io/ring.rs"]),
     ("libc",                &["src/io/"]),
     ("memchr",              &["src/proto/", "src/policy/"]),
-    ("monoio",              &["src/io/", "src/shard/runtime.rs", "src/shard/link/",
-                              "src/server/"]),
+    ("monoio",              &["src/io/", "src/shard/runtime.rs", "src/shard/sending.rs",
+                              "src/shard/link/", "src/shard/secure/", "src/server/"]),
     ("prometheus",          &["src/metrics/"]),
     ("redis",               &["src/proto/resp/"]),
     ("regex",               &["src/policy/", "src/broker/router.rs"]),
     ("regex_automata",      &["src/policy/"]),
     ("rtrb",                &["src/shard/mailbox.rs", "src/io/resolver.rs"]),
     ("rustc_hash",          &["src/"]),
-    ("rustix",              &["src/io/", "src/config/host.rs", "src/server/host.rs"]),
+    ("rustix",              &["src/io/", "src/config/host.rs", "src/server/host.rs",
+                              "src/doctor/examine.rs"]),
     ("rustls",              &["src/io/tls/"]),
     ("rustls_native_certs", &["src/io/tls/"]),
     ("serde_json",          &["src/"]),

@@ -5,6 +5,7 @@
 //! a test holds the three together.
 
 use crate::metrics::relay;
+use crate::metrics::turn;
 
 pub use crate::metrics::close_code::CloseCode;
 
@@ -54,6 +55,13 @@ pub const HANDSHAKES: Series = series(
     Kind::Counter,
     Some("result"),
     "Upgrade requests answered or given up, by result.",
+);
+/// TLS handshakes of clients, by [`TlsHandshake`].
+pub const TLS_HANDSHAKES: Series = series(
+    "websocket_tls_handshakes_total",
+    Kind::Counter,
+    Some("result"),
+    "TLS handshakes of clients, by result; a client that leaves in the middle does not count.",
 );
 /// Messages from peers.
 pub const MESSAGES_RECEIVED: Series = series(
@@ -162,12 +170,19 @@ pub const IO_DRIVER: Series = series(
 );
 
 /// All series, in the order of the page.
-pub const SERIES: [Series; 27] = [
+pub const SERIES: [Series; 34] = [
     CONNECTIONS_ACTIVE,
     HANDSHAKES,
+    TLS_HANDSHAKES,
     MESSAGES_RECEIVED,
     MESSAGES_SENT,
     PROCESSING_TIME,
+    turn::HANDSHAKE_TIME,
+    turn::FAN_OUT_TIME,
+    turn::OUTBOX_AGE,
+    turn::LAG,
+    turn::BUSY_RATIO,
+    turn::BUSY_SECONDS,
     CONNECTION_ERRORS,
     REJECTED,
     CLOSED,
@@ -258,6 +273,18 @@ label! {
         Draining = "draining",
         /// The peer went away before the head was complete.
         Abandoned = "abandoned",
+    }
+}
+
+label! {
+    /// How a TLS handshake of a client ended.
+    TlsHandshake {
+        /// With a signature of our key.
+        Full = "full",
+        /// With a ticket of an earlier session.
+        Resumed = "resumed",
+        /// Not at all: the two had nothing in common, or one did not trust the other.
+        Failed = "failed",
     }
 }
 

@@ -14,9 +14,12 @@
 pub mod catalogue;
 mod close_code;
 pub mod counters;
+pub mod document;
+pub mod emf;
 pub mod health;
 pub mod relay;
 pub mod text;
+pub mod turn;
 
 pub use catalogue::CloseCode;
 pub use catalogue::ConnectionError;
@@ -24,6 +27,7 @@ pub use catalogue::Driver;
 pub use catalogue::Handshake;
 pub use catalogue::Refusal;
 pub use catalogue::Rejected;
+pub use catalogue::TlsHandshake;
 pub use counters::ShardCounters;
 pub use relay::RelayDropped;
 pub use text::Info;

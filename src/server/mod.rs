@@ -35,9 +35,12 @@ use crate::shard::runtime;
 use crate::shard::runtime::Setup;
 
 mod banner;
+mod certificates;
+mod emf;
 mod host;
 pub mod logs;
 mod options;
+mod reload;
 
 /// Why the process does not serve: the operator's fault, one line that names the remedy.
 #[derive(Debug)]
@@ -74,6 +77,10 @@ struct Running {
     doorbells: Arc<[Doorbell]>,
     shards: Vec<JoinHandle<()>>,
     events: mpsc::Receiver<Event>,
+    live: reload::Live,
+    emf: Option<emf::Writer>,
+    /// The certificate, where the public listener has one.
+    reload: Option<certificates::Reload>,
 }
 
 fn start(loaded: &Loaded) -> Result<Running, StartError> {
@@ -82,7 +89,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let cores = resolved.cores;
     let (driver, driver_note) = host::choose_driver(settings, cores)?;
     let origin = format!("ringway-{:016x}", host::random_seed());
-    let options = Arc::new(options::shard_options(settings, &resolved, &origin)?);
+    let live = reload::Live::new(loaded, host, &resolved, origin)?;
     let listeners = host::bind("server.listen", settings.server.listen, cores, &settings.server)?;
     let admin = host::bind("admin.listen", settings.admin.listen, 1, &settings.server)?;
 
@@ -100,8 +107,10 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let admin_address = admin.first().and_then(|it| it.local_addr().ok());
     let home_seed = host::random_seed();
     let links = start_links(settings)?;
+    let (certificates, reload) = certificates::load(settings.tls.as_ref(), cores)?;
     let mut shards = Vec::with_capacity(cores);
-    for ((index, listener), mailboxes) in (0_u8..).zip(listeners).zip(mailboxes) {
+    let own = listeners.into_iter().zip(mailboxes).zip(certificates);
+    for (index, ((listener, mailboxes), certificates)) in (0_u8..).zip(own) {
         let id = ShardId(index);
         let identity = Identity {
             id,
@@ -115,20 +124,23 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
             pin: resolved.pin.then(|| host::core_of(index)).flatten(),
             ring_entries: u32::try_from(settings.io.ring_entries).unwrap_or(u32::MAX),
             setup: Setup {
-                options: Arc::clone(&options),
+                options: Arc::clone(&live.options),
                 identity,
                 listener,
                 mailboxes,
                 clock,
                 driver,
                 links: links.clone(),
+                certificates,
                 shutdown_timeout: settings.server.shutdown_timeout,
             },
         };
         shards.push(thread.spawn(sender.clone())?);
     }
     let info = metrics::Info { driver: options::metrics_driver(driver) };
-    let view = admin::View { counters, health: Arc::clone(&health), info };
+    let emf = emf::Writer::start(&settings.metrics, info, &counters, clock)?;
+    let tokens = Arc::clone(&live.tokens);
+    let view = admin::View { counters, health: Arc::clone(&health), info, tokens };
     for listener in admin {
         spawn_admin(listener, view.clone())?;
     }
@@ -142,7 +154,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
         settings,
         host: &host,
     });
-    Ok(Running { health, doorbells, shards, events })
+    Ok(Running { health, doorbells, shards, events, live, emf, reload })
 }
 
 /// Tells health and counters which relay this is.
@@ -264,7 +276,7 @@ fn listen_for_signals(events: mpsc::Sender<Event>) -> Result<(), StartError> {
 
 impl Running {
     /// Waits for a signal or for a shard that ends by itself; then ends all.
-    fn wait(self) -> ExitCode {
+    fn wait(mut self) -> ExitCode {
         let mut left_count = self.shards.len();
         let mut is_draining = false;
         let mut code = 0;
@@ -272,7 +284,8 @@ impl Running {
             match self.events.recv() {
                 Ok(Event::ShardStarted) => {}
                 Ok(Event::Signal(SIGHUP)) => {
-                    tracing::warn!("SIGHUP: this version reads its configuration at start only");
+                    self.live.reload();
+                    self.reload.iter().for_each(certificates::Reload::run);
                 }
                 Ok(Event::Signal(signal)) if is_draining => {
                     tracing::warn!(signal, "told again: ending at once");
@@ -293,6 +306,9 @@ impl Running {
                 }
                 Err(_) => break,
             }
+        }
+        if let Some(emf) = self.emf {
+            emf.end();
         }
         if code == 0 {
             tracing::info!("ended");

@@ -76,6 +76,7 @@ pub(super) fn shard_options(
         },
         router,
         origins,
+        has_tls: settings.tls.is_some(),
         has_echo: settings.server.echo,
         handshake_timeout: settings.server.handshake_timeout,
         first_frame_timeout: settings.server.first_frame_timeout,

@@ -77,6 +77,9 @@ impl Shard {
                     let early = head.bytes.split_off(head_bytes);
                     if let Some(connection) = self.connections.get_mut(id.0) {
                         connection.is_browser = is_browser;
+                        self.counters
+                            .handshake_time
+                            .observe(now.instant.since(connection.opened_at));
                         connection.opened_at = now.instant;
                     }
                     self.handshakes_count -= 1;
@@ -198,7 +201,8 @@ impl Shard {
     fn is_allowed(&self, origin: &str, request: &Request<'_>) -> bool {
         if self.options.origins.is_empty() {
             let host = request.header("host").unwrap_or("");
-            return http::origin::same_origin(origin, "http", host);
+            let scheme = if self.options.has_tls { "https" } else { "http" };
+            return http::origin::same_origin(origin, scheme, host);
         }
         self.options.origins.allows(origin)
     }

@@ -8,7 +8,7 @@
 //!
 //! Read `state` (what a shard is), `connection`, `handshake` (HTTP), `ingest` (bytes to frames),
 //! `apply` (frames to effects), `relay`, `fanout`, `flush`, `closing`, `timers`, then `mailbox`,
-//! `runtime` and `polled`.
+//! `runtime` and `polled`, `link` (connections to Redis) and `secure` (TLS of the listener).
 #![forbid(unsafe_code)]
 
 mod apply;
@@ -20,11 +20,14 @@ mod flush;
 mod handshake;
 mod ingest;
 pub mod link;
+mod load;
 mod log_limit;
 pub mod mailbox;
 mod polled;
 mod relay;
 pub mod runtime;
+pub mod secure;
+mod sending;
 mod state;
 mod tasks;
 mod timers;

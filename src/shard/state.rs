@@ -63,6 +63,8 @@ pub struct Options {
     pub router: Router,
     /// Pages of other origins that may connect; empty means the same origin only.
     pub origins: OriginPatterns,
+    /// Whether the listener speaks TLS: what a page's own origin begins with.
+    pub has_tls: bool,
     /// Whether `/echo` is served.
     pub has_echo: bool,
     /// How long an HTTP head may take.
@@ -139,6 +141,8 @@ pub struct Shard {
     pub(super) outputs: Vec<Output>,
     /// Receive times of what was delivered this turn.
     pub(super) delivered: Vec<Instant>,
+    /// Publications that found subscribers here since the time was last asked.
+    pub(super) fanned_out_count: u32,
     pub(super) slow: Vec<Key>,
     pub(super) round_trips: Vec<Duration>,
     pub(super) log_limit: LogLimit,
@@ -219,6 +223,7 @@ impl Shard {
             due: Vec::new(),
             outputs: Vec::new(),
             delivered: Vec::new(),
+            fanned_out_count: 0,
             slow: Vec::new(),
             round_trips: Vec::new(),
             log_limit: LogLimit::new(),
@@ -227,6 +232,14 @@ impl Shard {
             random,
             options,
             identity,
+        }
+    }
+
+    /// Goes by `options` from now on. What a connection was given when it came, such as the largest
+    /// message of its decoder, it keeps.
+    pub fn handle_options(&mut self, options: &Arc<Options>) {
+        if !Arc::ptr_eq(&self.options, options) {
+            self.options = Arc::clone(options);
         }
     }
 
@@ -289,6 +302,12 @@ impl Shard {
         if let Some(suppressed) = self.log_limit.admit(now.instant) {
             tracing::warn!(suppressed, "cannot accept, trying again soon: {error}");
         }
+    }
+
+    /// Where this shard counts.
+    #[must_use]
+    pub fn counters(&self) -> &ShardCounters {
+        &self.counters
     }
 
     /// Connections of any kind, for the owner's end.

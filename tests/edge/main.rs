@@ -11,6 +11,8 @@ mod framing;
 mod http;
 mod lifecycle;
 mod limits;
+mod operations;
 mod session;
 mod subscriptions;
+mod tls;
 mod websocket;

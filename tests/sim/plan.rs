@@ -123,6 +123,7 @@ impl Plan {
             http: http::Limits { head_bytes_max: 8 << 10, headers_count_max: 64 },
             router: Router::new(&routes, 512).expect("the routes are sound"),
             origins: OriginPatterns::default(),
+            has_tls: false,
             has_echo: true,
             handshake_timeout: HANDSHAKE_TIMEOUT,
             first_frame_timeout: FIRST_FRAME_TIMEOUT,

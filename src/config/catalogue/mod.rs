@@ -3,11 +3,13 @@
 
 mod relay;
 mod text;
+mod tls;
 
 use crate::config::knob::Kind;
 use crate::config::knob::Knob;
 
 use relay::RELAY;
+use tls::TLS;
 
 pub use text::help_text;
 pub use text::markdown_table;
@@ -15,7 +17,8 @@ pub use text::markdown_table;
 /// All settings, by section, in the order in which people are shown them.
 pub static KNOBS: &[Knob] = &ALL;
 
-static ALL: [Knob; HEAD.len() + RELAY.len() + TAIL.len()] = joined(&[HEAD, RELAY, TAIL]);
+static ALL: [Knob; HEAD.len() + TLS.len() + RELAY.len() + TAIL.len()] =
+    joined(&[HEAD, TLS, RELAY, TAIL]);
 
 /// What stands before the sections that have files of their own.
 const HEAD: &[Knob] = &[
@@ -241,6 +244,36 @@ const TAIL: &[Knob] = &[
         "Whether the ERROR for a refused frame leaves the connection open, or closes it as \
          STOMP 1.2 says.",
     ),
+    knob(
+        "metrics.emf",
+        Kind::Switch,
+        "false",
+        "Write a line in CloudWatch's embedded metric format to standard output every 60 s.",
+    ),
+    knob(
+        "metrics.service",
+        Kind::Text { chars_min: 1, chars_max: 255 },
+        "websocket-service",
+        "The dimension `Service` of those lines, the same for all tasks.",
+    ),
+    knob(
+        "metrics.task",
+        Kind::Text { chars_min: 1, chars_max: 255 },
+        "none",
+        "The property `TaskId` of those lines; none means the task id that ECS tells, else the \
+         host's name.",
+    ),
+    Knob {
+        secret: true,
+        live: true,
+        ..knob(
+            "metrics.token",
+            Kind::Token,
+            "none",
+            "Bearer token for `/metrics` and `/actuator/prometheus`; none means that anybody who \
+             reaches the admin listener may read them.",
+        )
+    },
     Knob {
         flag: Some("--log-format"),
         ..knob("log.format", choice(&["text", "json"]), "text", "How a log line looks.")
@@ -266,13 +299,11 @@ pub(super) const LATER: &[(&str, &str)] = &[
     ("limits.connections_per_user", "limit per user"),
     ("limits.frames_per_second", "limit of frames per second"),
     ("limits.handshakes_per_second", "limit of handshakes per second"),
-    ("metrics", "setting for metrics"),
     ("server.demo", "demo page"),
     ("server.max_connection_age", "limit of a connection's age"),
     ("server.proxy_protocol", "PROXY protocol"),
     ("server.trusted_proxies", "trust in proxies"),
     ("state", "state directory"),
-    ("tls", "TLS"),
 ];
 
 const HOUR: u64 = 3_600_000;

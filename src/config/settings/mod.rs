@@ -4,6 +4,7 @@
 //! [`resolve`](crate::config::resolve).
 
 mod relay;
+mod tls;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use crate::config::value::Values;
 pub use relay::Envelope;
 pub use relay::RelayMode;
 pub use relay::RelaySettings;
+pub use tls::TlsSettings;
 
 /// All settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub struct Settings {
     pub admin: AdminSettings,
     /// `io.*`
     pub io: IoSettings,
+    /// `tls.*`; `None` where clients connect without TLS.
+    pub tls: Option<TlsSettings>,
     /// `relay.*`
     pub relay: RelaySettings,
     /// `auth.*`
@@ -34,6 +38,8 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// `stomp.*`
     pub stomp: StompSettings,
+    /// `metrics.*`
+    pub metrics: MetricsSettings,
     /// `log.*`
     pub log: LogSettings,
     /// `[[route]]`, in the order of the file: the first match wins.
@@ -150,6 +156,19 @@ pub struct StompSettings {
     pub heart_beat_max: Duration,
     /// What a refused frame costs.
     pub refusal: Refusal,
+}
+
+/// `metrics.*`: who may read them, and what CloudWatch is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsSettings {
+    /// Whether lines in the embedded metric format are written.
+    pub emf: bool,
+    /// Their dimension.
+    pub service: String,
+    /// The task that they are from; `None` is the host's name.
+    pub task: Option<String>,
+    /// The bearer token of a scrape.
+    pub token: Option<Secret>,
 }
 
 /// `log.*`: what is written to standard error.
@@ -303,6 +322,7 @@ impl Settings {
                 driver: values.choice("io.driver", Driver::NAMES),
                 ring_entries: values.number("io.ring_entries"),
             },
+            tls: TlsSettings::build(values),
             relay: RelaySettings::build(values),
             auth: AuthSettings {
                 mode: values.choice("auth.mode", AuthMode::NAMES),
@@ -313,6 +333,12 @@ impl Settings {
                 heart_beat_min: values.time("stomp.heart_beat_min"),
                 heart_beat_max: values.time("stomp.heart_beat_max"),
                 refusal: values.choice("stomp.refusal", Refusal::NAMES),
+            },
+            metrics: MetricsSettings {
+                emf: values.switch("metrics.emf"),
+                service: values.text("metrics.service"),
+                task: values.text_or_none("metrics.task"),
+                token: values.text_or_none("metrics.token").map(Secret::new),
             },
             log: LogSettings {
                 format: values.choice("log.format", LogFormat::NAMES),

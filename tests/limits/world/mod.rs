@@ -87,6 +87,7 @@ fn defaults() -> Options {
         http: http::Limits { head_bytes_max: 8 << 10, headers_count_max: 64 },
         router: Router::new(&[], 512).expect("no route, no error"),
         origins: OriginPatterns::parse(["*"]).expect("all origins"),
+        has_tls: false,
         has_echo: false,
         handshake_timeout: Duration::from_secs(10),
         first_frame_timeout: Duration::from_secs(60),
