@@ -1,6 +1,7 @@
 //! Who may enter, how much, until when: decisions without sockets, clocks or frames.
 //!
-//! So far: `pattern`, the Ant patterns of destinations.
+//! `auth` judges tokens, `pattern` has the Ant patterns of destinations.
 #![forbid(unsafe_code)]
 
+pub mod auth;
 pub mod pattern;
