@@ -6,6 +6,7 @@
 
 pub mod bytes;
 pub mod hash_index;
+pub mod percent;
 pub mod random;
 pub mod rate;
 pub mod slab;
