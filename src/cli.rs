@@ -96,7 +96,7 @@ struct SettingFlags {
     /// Kernel interface: auto, io_uring, epoll [io.driver]
     #[arg(long, global = true, value_name = "NAME")]
     driver: Option<String>,
-    /// Relay between cores: auto, embedded [relay.mode]
+    /// Relay between cores and tasks: auto, embedded, pubsub, sharded [relay.mode]
     #[arg(long, global = true, value_name = "NAME")]
     relay: Option<String>,
     /// Answer GET /echo [server.echo]
@@ -232,10 +232,11 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-/// Exit code 0 only when `url` answers `UP`; a line on standard error says what it did instead.
+/// Exit code 0 only when `url` answers `UP`, or `DEGRADED`, which no restart would mend; a line on
+/// standard error says what it did instead.
 fn healthcheck(url: &str) -> ExitCode {
     match ask(url, HEALTH_TIMEOUT) {
-        Ok(status) if status == "UP" => ExitCode::SUCCESS,
+        Ok(status) if matches!(status.as_str(), "UP" | "DEGRADED") => ExitCode::SUCCESS,
         Ok(status) => {
             eprintln!("ringway: {url} answers {status}");
             ExitCode::from(EXIT_FAILURE)

@@ -17,6 +17,16 @@ pub enum Code {
     Limit,
     /// A transaction is unknown, or begun twice.
     Transaction,
+    /// The body does not fit where it has to go.
+    BadPayload,
+    /// The relay has not confirmed an interest in time.
+    RelayUnconfirmed,
+    /// The relay could not be reached in time; nothing was sent.
+    RelayUnavailable,
+    /// The relay was lost before it answered: the message may have gone out, or not.
+    RelayUnknown,
+    /// The relay answered with an error.
+    RelayRefused,
 }
 
 impl Code {
@@ -30,6 +40,11 @@ impl Code {
             Self::BadPattern => "bad-pattern",
             Self::Limit => "limit",
             Self::Transaction => "transaction",
+            Self::BadPayload => "bad-payload",
+            Self::RelayUnconfirmed => "relay-unconfirmed",
+            Self::RelayUnavailable => "relay-unavailable",
+            Self::RelayUnknown => "relay-unknown",
+            Self::RelayRefused => "relay-refused",
         }
     }
 }

@@ -10,6 +10,8 @@ use crate::config::knob::Knob;
 use crate::config::knob::environment_name;
 use crate::config::load::Given;
 use crate::config::load::not_yet;
+use crate::config::redis_url;
+use crate::config::redis_url::RedisUrl;
 use crate::config::source::Origin;
 use crate::config::source::Sources;
 use crate::config::suggest;
@@ -27,7 +29,7 @@ pub(super) fn parse(sources: &Sources) -> Result<Vec<Given>, ConfigError> {
         let next = if let Some(knob) = KNOBS.iter().find(|it| it.environment() == *name) {
             let origin = Origin::Environment(name.clone());
             Given { key: knob.key.into(), value: value.clone(), origin }
-        } else if let Some(knob) = KNOBS.iter().find(|it| it.secret && is_file_of(it, name)) {
+        } else if let Some(knob) = KNOBS.iter().find(|it| it.has_secret() && is_file_of(it, name)) {
             read_secret(sources, knob, name, value)?
         } else {
             return Err(unknown_variable(name));
@@ -43,18 +45,61 @@ pub(super) fn parse(sources: &Sources) -> Result<Vec<Given>, ConfigError> {
         }
         given.push(next);
     }
+    if !given.iter().any(|it| it.key == "relay.url") {
+        given.extend(redis(sources)?);
+    }
     // The order of the environment is an accident, and must not choose which error is shown.
     given.sort_by(|left, right| left.key.cmp(&right.key));
     Ok(given)
 }
 
+/// The Redis that the deployment names, where our own variables name none.
+fn redis(sources: &Sources) -> Result<Option<Given>, ConfigError> {
+    let set = |name: &str| {
+        let found = sources.environment.iter().find(|(it, _)| it == name);
+        found.map(|(_, value)| value.as_str()).filter(|it| !it.is_empty())
+    };
+    let given = |name: &str, value: String| {
+        let origin = Origin::Environment(name.into());
+        Ok(Some(Given { key: "relay.url".into(), value, origin }))
+    };
+    if let Some(url) = set("REDIS_URL") {
+        return given("REDIS_URL", url.to_owned());
+    }
+    let Some(host) = set("REDIS_HOST") else { return Ok(None) };
+    let wrong = |name: &str, value: &str, problem: String, remedy: &str| {
+        Err(ConfigError::from(Wrong {
+            subject: name.into(),
+            value: Some(format!("{:?}", redis_url::mask(value))),
+            origin: Some(Origin::Environment(name.into())),
+            problem,
+            remedy: remedy.into(),
+        }))
+    };
+    let port = set("REDIS_PORT").filter(|it| !is_service_link("REDIS_PORT", it));
+    let mut url = match RedisUrl::of_host(host) {
+        Ok(url) => url,
+        Err(problem) => {
+            let remedy = "give a host or host:port, or set REDIS_URL";
+            return wrong("REDIS_HOST", host, problem, remedy);
+        }
+    };
+    let Some(port) = port else { return given("REDIS_HOST", url.to_string()) };
+    let Some(number) = port.parse::<u16>().ok().filter(|it| *it != 0) else {
+        return wrong("REDIS_PORT", port, "not a port".into(), "give a number from 1 to 65535");
+    };
+    let has_port = redis_url::split_host(host).is_ok_and(|(_, port)| port.is_some());
+    if has_port && url.port != number {
+        let problem = format!("REDIS_HOST names port {} already", url.port);
+        return wrong("REDIS_PORT", port, problem, "unset it, or leave the port out of REDIS_HOST");
+    }
+    url.port = number;
+    given("REDIS_HOST", url.to_string())
+}
+
 /// What the deployment names although this version has no use for it: one sentence each.
 pub(super) fn warnings(sources: &Sources) -> Vec<String> {
     const IGNORED: &[(&[&str], &str)] = &[
-        (
-            &["REDIS_URL", "REDIS_HOST"],
-            "this version has no Redis relay: messages reach the clients of this process only",
-        ),
         (
             &["DATABASE_URL", "DB_HOST"],
             "this version has no message history in MySQL: messages are delivered, not stored",

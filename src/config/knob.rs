@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
+use crate::config::redis_url;
+use crate::config::redis_url::RedisUrl;
+use crate::config::settings::MASK;
 use crate::config::value::Bytes;
 use crate::config::value::Time;
 use crate::config::value::Value;
@@ -75,6 +78,17 @@ pub enum Kind {
     Origins,
     /// A log level or filter directives.
     LogFilter,
+    /// Text without control characters, or none.
+    Text {
+        /// The fewest characters.
+        chars_min: usize,
+        /// The most.
+        chars_max: usize,
+    },
+    /// The path of a file, or none.
+    Path,
+    /// URLs of Redis servers, or none; their passwords are masked.
+    RedisUrls,
 }
 
 /// What is wrong with a text, and what to write instead.
@@ -93,6 +107,31 @@ impl Knob {
     #[must_use]
     pub fn environment(&self) -> String {
         environment_name(self.key)
+    }
+
+    /// Whether a value of it is, or may hold, a secret: then it may stand in a file of its own.
+    #[must_use]
+    pub fn has_secret(&self) -> bool {
+        self.secret || matches!(self.kind, Kind::RedisUrls)
+    }
+
+    /// A text that was given for it, as it may be shown.
+    pub(super) fn shown(&self, text: &str) -> String {
+        match self.kind {
+            _ if self.secret => MASK.into(),
+            Kind::RedisUrls => format!("{:?}", redis_url::mask(text)),
+            Kind::Address
+            | Kind::Switch
+            | Kind::Choice { .. }
+            | Kind::Count { .. }
+            | Kind::Bytes { .. }
+            | Kind::Time { .. }
+            | Kind::Token
+            | Kind::Origins
+            | Kind::LogFilter
+            | Kind::Text { .. }
+            | Kind::Path => format!("{text:?}"),
+        }
     }
 
     /// The name of the section: the key up to its first dot.
@@ -117,6 +156,8 @@ pub(super) fn environment_name(key: &str) -> String {
 const TOKEN_CHARS_MIN: usize = 16;
 const TOKEN_CHARS_MAX: usize = 1024;
 const ORIGINS_COUNT_MAX: usize = 256;
+const REDIS_URLS_COUNT_MAX: usize = 16;
+const PATH_CHARS_MAX: usize = 4096;
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 impl Kind {
@@ -160,6 +201,9 @@ impl Kind {
             Self::Token => self.token(text),
             Self::Origins => self.origins(text),
             Self::LogFilter => self.log_filter(text),
+            Self::Text { chars_min, chars_max } => self.text(text, chars_min, chars_max),
+            Self::Path => self.text(text, 1, PATH_CHARS_MAX),
+            Self::RedisUrls => self.redis_urls(text),
         }
     }
 
@@ -186,6 +230,9 @@ impl Kind {
             }
             Self::Origins => format!("up to {ORIGINS_COUNT_MAX} origins; `*` stands for any part"),
             Self::LogFilter => "a level, or directives".into(),
+            Self::Text { chars_min, chars_max } => format!("{chars_min} to {chars_max} characters"),
+            Self::Path => "the path of a file".into(),
+            Self::RedisUrls => "`redis://` or `rediss://` URLs, with commas between them".into(),
         }
     }
 
@@ -204,7 +251,13 @@ impl Kind {
                 "give one of {}, or directives such as info,ringway::io=debug",
                 LEVELS.join(", ")
             ),
-            Self::Switch | Self::Count { .. } | Self::Token => format!("give {plain}"),
+            Self::RedisUrls => "give one such as redis://host:6379 or \
+                 rediss://user:password@host:6379, with % in the password written %25, @ %40, / \
+                 %2F and , %2C"
+                .into(),
+            Self::Switch | Self::Count { .. } | Self::Token | Self::Text { .. } | Self::Path => {
+                format!("give {plain}")
+            }
         }
     }
 
@@ -255,6 +308,32 @@ impl Kind {
             return problem(format!("not an origin: {}", wrong.escape_debug()), self.remedy());
         }
         Ok(Value::List(origins))
+    }
+
+    fn text(self, text: &str, chars_min: usize, chars_max: usize) -> Result<Value, Problem> {
+        let chars = text.chars().count();
+        if text.chars().any(char::is_control) {
+            return problem("holds a control character", self.remedy());
+        }
+        if chars < chars_min {
+            return problem(format!("too short with {chars} characters"), self.remedy());
+        }
+        if chars_max < chars {
+            return problem(format!("too long with {chars} characters"), self.remedy());
+        }
+        Ok(Value::Text(text.to_owned()))
+    }
+
+    fn redis_urls(self, text: &str) -> Result<Value, Problem> {
+        let texts: Vec<_> = text.split(',').map(str::trim).filter(|it| !it.is_empty()).collect();
+        if REDIS_URLS_COUNT_MAX < texts.len() {
+            return problem(format!("{} URLs", texts.len()), self.remedy());
+        }
+        if texts.is_empty() {
+            return problem("no URL", self.remedy());
+        }
+        let parsed: Result<Vec<_>, _> = texts.into_iter().map(RedisUrl::parse).collect();
+        parsed.map(Value::RedisUrls).or_else(|wrong| problem(wrong, self.remedy()))
     }
 
     fn log_filter(self, text: &str) -> Result<Value, Problem> {

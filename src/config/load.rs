@@ -13,6 +13,7 @@ use crate::config::error::ConfigError;
 use crate::config::error::Wrong;
 use crate::config::file;
 use crate::config::knob::Knob;
+use crate::config::redis_url;
 use crate::config::route;
 use crate::config::settings::MASK;
 use crate::config::settings::RouteSettings;
@@ -115,6 +116,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
         file: sources.file.clone(),
     };
     loaded.contradictions()?;
+    loaded.read_relay_ca(sources)?;
     loaded.warnings = loaded.warnings(sources);
     Ok(loaded)
 }
@@ -160,7 +162,7 @@ fn parse(knob: &Knob, text: &str, origin: &Origin) -> Result<Value, ConfigError>
     knob.kind.parse(text).map_err(|it| {
         ConfigError::from(Wrong {
             subject: knob.key.into(),
-            value: Some(if knob.secret { MASK.into() } else { format!("{text:?}") }),
+            value: Some(knob.shown(text)),
             origin: Some(origin.clone()),
             problem: it.problem,
             remedy: it.remedy,
@@ -178,7 +180,7 @@ pub(super) fn unknown_key(key: &str, value: Option<String>, origin: Origin) -> C
     }
     let near = suggest::nearest(key, KNOBS.iter().map(|it| it.key)).and_then(catalogue::find);
     // What follows a misspelt `admin.token` is a secret all the same.
-    let value = value.filter(|_| !near.is_some_and(|it| it.secret));
+    let value = value.filter(|_| !near.is_some_and(Knob::has_secret));
     let remedy = match near {
         Some(near) => format!("did you mean {}?", near.key),
         None if key == "route" => "routes are written in the file, as [[route]]".into(),
@@ -186,7 +188,7 @@ pub(super) fn unknown_key(key: &str, value: Option<String>, origin: Origin) -> C
     };
     ConfigError::from(Wrong {
         subject: key.into(),
-        value: value.map(|it| format!("{it:?}")),
+        value: value.map(|it| format!("{:?}", redis_url::mask(&it))),
         origin: Some(origin),
         problem: "unknown setting".into(),
         remedy,
@@ -256,16 +258,17 @@ impl Loaded {
                 "raise it, lower limits.outbox_bytes, or give auto",
             ));
         }
-        Ok(())
+        self.relay_contradictions()
     }
 
     /// An error about the effective value of `key`, which is a key of the catalogue.
-    fn wrong(&self, key: &str, problem: &str, remedy: &str) -> ConfigError {
+    pub(super) fn wrong(&self, key: &str, problem: &str, remedy: &str) -> ConfigError {
         let entry = self.entries.iter().find(|it| it.knob.key == key);
         let entry = entry.expect("every knob has an entry");
+        let shown = if entry.knob.secret { MASK.into() } else { entry.value.to_string() };
         ConfigError::from(Wrong {
             subject: key.into(),
-            value: Some(entry.value.to_string()),
+            value: Some(shown),
             origin: Some(entry.origin.clone()),
             problem: problem.into(),
             remedy: remedy.into(),
@@ -274,6 +277,7 @@ impl Loaded {
 
     fn warnings(&self, sources: &Sources) -> Vec<String> {
         let mut warnings = environment::warnings(sources);
+        warnings.extend(self.relay_warning());
         let listen = self.settings.server.listen;
         if !listen.ip().is_loopback() {
             warnings.push(format!(
@@ -307,6 +311,7 @@ mod tests {
     use crate::config::settings::Driver;
     use crate::config::settings::LogFormat;
     use crate::config::settings::Pin;
+    use crate::config::settings::RouteTarget;
     use crate::config::source::Flag;
 
     fn sources(environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Sources {
@@ -370,7 +375,8 @@ mod tests {
         for knob in KNOBS {
             if let crate::config::Kind::Choice { names, .. } = knob.kind {
                 for name in names {
-                    load(&sources(&[], &[(knob.key, name)])).unwrap();
+                    let flags = [(knob.key, *name), ("relay.url", "redis://a")];
+                    load(&sources(&[], &flags)).unwrap();
                 }
             }
         }
@@ -468,11 +474,6 @@ mod tests {
             &[("RINGWAY_AUTH_JWT_ISSUER", "x")],
             "RINGWAY_AUTH_JWT_ISSUER (environment RINGWAY_AUTH_JWT_ISSUER): this version has no \
              token check yet; remove the setting",
-        );
-        check_flags(
-            &[("relay.mode", "pubsub")],
-            "relay.mode = \"pubsub\" (flag --relay): this version has no Redis relay yet; choose \
-             from: auto, embedded",
         );
         check_flags(
             &[("auth.mode", "jwt")],
@@ -616,17 +617,14 @@ mod tests {
     #[test]
     fn names_of_the_deployment_are_warned_about_without_their_values() {
         let variables = [
-            ("REDIS_HOST", "redis.internal"),
             ("DB_HOST", "mysql.internal"),
             ("DATABASE_URL", "mysql://user:password@mysql.internal/db"),
             ("JWT_SECRET", "hush"),
-            ("REDIS_URL", ""),
         ];
         let warnings = load(&sources(&variables, &[])).unwrap().warnings;
-        assert_eq!(warnings.len(), 3);
-        assert!(warnings[0].starts_with("REDIS_HOST: set, but ignored; "));
-        assert!(warnings[1].starts_with("DATABASE_URL, DB_HOST: set, but ignored; "));
-        assert!(warnings[2].starts_with("JWT_SECRET: set, but ignored; "));
+        assert_eq!(warnings.len(), 2);
+        assert!(warnings[0].starts_with("DATABASE_URL, DB_HOST: set, but ignored; "));
+        assert!(warnings[1].starts_with("JWT_SECRET: set, but ignored; "));
         assert!(!warnings.concat().contains("internal") && !warnings.concat().contains("hush"));
     }
 
@@ -653,7 +651,7 @@ mod tests {
             [("/app/a.{x}.{y}", "/user/{y}/queue/{x}", false), ("/app/b", "/topic/b", true)].map(
                 |(pattern, to, history)| RouteSettings {
                     pattern: pattern.into(),
-                    to: to.into(),
+                    to: RouteTarget::Destination(to.into()),
                     history,
                 },
             );
@@ -661,6 +659,19 @@ mod tests {
         assert!(loaded.warnings.concat().contains("route /app/b"));
         let none = load_file("route = []", Sources::default()).unwrap();
         assert_eq!(none.settings.routes, Vec::new());
+    }
+
+    #[test]
+    fn a_route_leads_to_a_stream_where_a_redis_is_named() {
+        let text = "
+            relay.url = 'redis://a'
+            [[route]]
+            match = '/app/orders.**'
+            forward = 'ringway:inbound:orders'
+        ";
+        let loaded = load_file(text, Sources::default()).unwrap();
+        let stream = RouteTarget::Stream("ringway:inbound:orders".into());
+        assert_eq!(loaded.settings.routes.first().map(|it| &it.to), Some(&stream));
     }
 
     #[test]
@@ -674,8 +685,26 @@ mod tests {
         check("match = '/app/x'", "route.to (file:1): missing; ");
         check("match = 3\nto = '/topic/x'", "route.match (file:2): not a text; ");
         check(
+            "match = '/app/x'\nforward = 'ringway:inbound:x'",
+            "route.forward = \"ringway:inbound:x\" (file:1): a stream is kept by Redis, and",
+        );
+        check(
             "match = '/app/x'\nforward = 'y'",
-            "route.forward (file:1): this version has no Redis",
+            "route.forward = \"y\" (file:3): not a key of ours; begin with ringway:",
+        );
+        for stream in ["ringway:a b", "ringway:{x}", "ringway:revoked", "ringway:history:a"] {
+            check(
+                &format!("match = '/app/x'\nforward = '{stream}'"),
+                &format!("route.forward = \"{stream}\" (file:3): "),
+            );
+        }
+        check(
+            "match = '/app/x'\nforward = 'ringway:x'\nto = '/topic/x'",
+            "route.forward (file:3): a `to` is given too",
+        );
+        check(
+            "match = '/app/x'\nforward = 'ringway:x'\nhistory = true",
+            "route.history (file:3): what is forwarded",
         );
         check("match = '/app/x'\ntoo = 'y'", "route.too (file:3): unknown key; did you mean to?");
         check(

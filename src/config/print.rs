@@ -6,6 +6,7 @@ use crate::config::load::Entry;
 use crate::config::load::Loaded;
 use crate::config::resolve::Resolved;
 use crate::config::settings::MASK;
+use crate::config::settings::RouteTarget;
 use crate::config::source::Origin;
 use crate::config::value::Bytes;
 use crate::config::value::Value;
@@ -29,6 +30,8 @@ pub fn print(loaded: &Loaded, resolved: &Resolved) -> String {
             format!("# {} is not set", knob.name())
         } else if knob.secret {
             format!("# {} = \"{MASK}\"", knob.name())
+        } else if entry.value.is_masked() {
+            format!("# {} = {}", knob.name(), entry.value)
         } else {
             format!("{} = {}", knob.name(), entry.value)
         };
@@ -36,11 +39,17 @@ pub fn print(loaded: &Loaded, resolved: &Resolved) -> String {
         writeln!(text, "{line:<44} # {}{here}", one_line(&entry.origin)).expect(INFALLIBLE);
     }
     for (route, origin) in loaded.settings.routes.iter().zip(&loaded.route_origins) {
-        let [pattern, to] = [&route.pattern, &route.to].map(|it| toml::Value::from(it.as_str()));
+        let (key, target) = match &route.to {
+            RouteTarget::Destination(to) => ("to", to),
+            RouteTarget::Stream(stream) => ("forward", stream),
+        };
+        let [pattern, target] = [&route.pattern, target].map(|it| toml::Value::from(it.as_str()));
         let head = "[[route]]";
         writeln!(text, "\n{head:<44} # {}", one_line(origin)).expect(INFALLIBLE);
-        writeln!(text, "match = {pattern}\nto = {to}").expect(INFALLIBLE);
-        writeln!(text, "history = {}", route.history).expect(INFALLIBLE);
+        writeln!(text, "match = {pattern}\n{key} = {target}").expect(INFALLIBLE);
+        if key == "to" {
+            writeln!(text, "history = {}", route.history).expect(INFALLIBLE);
+        }
     }
     text
 }
@@ -65,7 +74,7 @@ fn here(key: &str, resolved: &Resolved) -> String {
         "limits.connections" => format!("; here {}", resolved.connections),
         "limits.outbox_bytes" => bytes(resolved.outbox_bytes),
         "limits.outbox_total_bytes" => bytes(resolved.outbox_total_bytes),
-        "relay.mode" => "; here embedded".into(),
+        "relay.mode" => format!("; here {}", resolved.relay.as_str()),
         _ => String::new(),
     }
 }
@@ -99,6 +108,8 @@ mod tests {
             ("server.ping_interval", "1500ms"),
             ("limits.message_bytes", "1000"),
             ("auth.origins", "https://a.example,http://localhost:*"),
+            ("relay.url", "redis://[::1],redis://b:7000/0"),
+            ("relay.linger_seconds", "0"),
             ("log.level", "info,ringway::io=debug"),
         ]);
         let mut file = tempfile::NamedTempFile::new().expect("a temporary folder");
@@ -121,5 +132,11 @@ mod tests {
         has("# token = \"********\" ", "# flag --set");
         has("[[route]] ", "# default");
         assert!(!text.contains("enough"));
+
+        let loaded = load_with(&[("relay.url", "redis://u:hunter2@a")]);
+        let text = print(&loaded, &resolve(&loaded.settings, &HOST));
+        assert!(text.contains("\n# url = \"redis://u:********@a\" "), "{text}");
+        assert!(text.contains("mode = \"auto\"") && text.contains("; here pubsub\n"), "{text}");
+        assert!(!text.contains("hunter2"));
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::config::host::Host;
 use crate::config::settings::Pin;
+use crate::config::settings::RelayMode;
 use crate::config::settings::Settings;
 
 /// What `auto` became.
@@ -11,6 +12,8 @@ pub struct Resolved {
     pub cores: usize,
     /// `server.pin`
     pub pin: bool,
+    /// `relay.mode`, never [`RelayMode::Auto`]
+    pub relay: RelayMode,
     /// `limits.connections`
     pub connections: usize,
     /// `limits.outbox_bytes`
@@ -34,6 +37,7 @@ pub fn resolve(settings: &Settings, host: &Host) -> Resolved {
             Pin::On => true,
             Pin::Off => false,
         },
+        relay: settings.relay.effective_mode(),
         connections: limits.connections.unwrap_or_else(|| connections(host.nofile)),
         outbox_bytes,
         outbox_total_bytes: limits.outbox_total_bytes.unwrap_or_else(total),
@@ -87,6 +91,7 @@ mod tests {
         let expected = Resolved {
             cores: 4,
             pin: true,
+            relay: RelayMode::Embedded,
             connections: 20_000,
             outbox_bytes: 512 << 10,
             outbox_total_bytes: 1 << 30,
@@ -99,12 +104,14 @@ mod tests {
         let mut settings = Settings::default();
         settings.server.cores = Some(9);
         settings.server.pin = Pin::Off;
+        settings.relay.mode = RelayMode::PubSub;
         settings.limits.connections = Some(7);
         settings.limits.outbox_bytes = Some(5 << 20);
         settings.limits.outbox_total_bytes = Some(6 << 20);
         let expected = Resolved {
             cores: 9,
             pin: false,
+            relay: RelayMode::PubSub,
             connections: 7,
             outbox_bytes: 5 << 20,
             outbox_total_bytes: 6 << 20,

@@ -8,24 +8,30 @@ use crate::config::error::ConfigError;
 use crate::config::error::Wrong;
 use crate::config::file::Place;
 use crate::config::settings::RouteSettings;
+use crate::config::settings::RouteTarget;
 use crate::config::source::Origin;
 use crate::config::suggest;
 
 const KEYS: [&str; 4] = ["match", "to", "history", "forward"];
 const ROUTES_COUNT_MAX: usize = 1024;
 const TEMPLATE_BYTES_MAX: usize = 512;
+/// All keys of ours begin so; channels of messages begin with `ws:`.
+const STREAM_PREFIX: &str = "ringway:";
+const STREAM_BYTES_MAX: usize = 512;
+/// First parts, behind the prefix, of keys and channels with another use.
+const STREAMS_TAKEN: [&str; 5] = ["control", "history", "idempotency", "revoked", "seq"];
 
 /// The routes when the configuration names none: room chat and private messages.
 pub(super) fn defaults() -> Vec<RouteSettings> {
     vec![
         RouteSettings {
             pattern: "/app/room.{room}".into(),
-            to: "/topic/room.{room}".into(),
+            to: RouteTarget::Destination("/topic/room.{room}".into()),
             history: true,
         },
         RouteSettings {
             pattern: "/app/private.{user}".into(),
-            to: "/user/{user}/queue/private".into(),
+            to: RouteTarget::Destination("/user/{user}/queue/private".into()),
             history: false,
         },
     ]
@@ -79,14 +85,6 @@ fn one(
             return Err(wrong(&name, place.line(key.span().start), "unknown key", remedy));
         }
     }
-    if table.contains_key("forward") {
-        return Err(wrong(
-            "route.forward",
-            origin,
-            "this version has no Redis relay yet, which takes what is forwarded",
-            "remove the route, or give it a `to`",
-        ));
-    }
     let text = |key: &str| match table.get(key).map(|it| (it.get_ref().as_str(), it.span())) {
         Some((Some(text), span)) => Ok((text.to_owned(), place.line(span.start))),
         Some((None, span)) => {
@@ -97,11 +95,10 @@ fn one(
             origin.clone(),
             "missing",
             "a route needs a `match`, such as \"/app/room.{room}\", and a `to`, such as \
-             \"/topic/room.{room}\"",
+             \"/topic/room.{room}\", or a `forward`, such as \"ringway:inbound:orders\"",
         )),
     };
     let (pattern, pattern_origin) = text("match")?;
-    let (to, to_origin) = text("to")?;
     let history = match table.get("history").map(|it| (it.get_ref().as_bool(), it.span())) {
         None => false,
         Some((Some(history), _)) => history,
@@ -111,13 +108,54 @@ fn one(
         }
     };
     let bound = check("route.match", &pattern, pattern_origin, &["/app/"])?;
+    if table.contains_key("forward") {
+        let (stream, stream_origin) = text("forward")?;
+        if table.contains_key("to") {
+            let problem = "a `to` is given too, and a route leads to one place";
+            return Err(wrong("route.forward", stream_origin, problem, "remove one of the two"));
+        }
+        if history {
+            let problem = "what is forwarded is the back end's to store";
+            let remedy = "remove `history`, or give the route a `to`";
+            return Err(wrong("route.history", stream_origin, problem, remedy));
+        }
+        check_stream(&stream, &stream_origin)?;
+        let to = RouteTarget::Stream(stream);
+        return Ok((RouteSettings { pattern, to, history }, origin));
+    }
+    let (to, to_origin) = text("to")?;
     let used = check("route.to", &to, to_origin.clone(), &["/topic/", "/queue/", "/user/"])?;
     if let Some(free) = used.iter().find(|it| !bound.contains(it)) {
         let problem = format!("its `match` does not bind {{{free}}}");
         let error = wrong("route.to", to_origin, problem, "use the variables of `match`");
         return Err(error.with_value(&to));
     }
+    let to = RouteTarget::Destination(to);
     Ok((RouteSettings { pattern, to, history }, origin))
+}
+
+/// Checks the name of a stream: a key of ours that nothing else of ours has.
+fn check_stream(stream: &str, origin: &Origin) -> Result<(), ConfigError> {
+    let wrong = |problem: &str, remedy: &str| {
+        Err(wrong("route.forward", origin.clone(), problem, remedy).with_value(stream))
+    };
+    let Some(name) = stream.strip_prefix(STREAM_PREFIX).filter(|it| !it.is_empty()) else {
+        return wrong("not a key of ours", "begin with ringway:, such as ringway:inbound:orders");
+    };
+    if STREAM_BYTES_MAX < stream.len() || !stream.bytes().all(|it| it.is_ascii_graphic()) {
+        let remedy = format!("use at most {STREAM_BYTES_MAX} visible ASCII characters");
+        return wrong("too long, or holds other characters", &remedy);
+    }
+    if stream.contains(['{', '}']) {
+        return wrong("a stream has no variables", "write the name out, without braces");
+    }
+    if STREAMS_TAKEN.iter().any(|it| name.split(':').next() == Some(it)) {
+        return wrong(
+            "Ringway keeps that key for itself",
+            "choose another, such as ringway:inbound:orders",
+        );
+    }
+    Ok(())
 }
 
 /// Checks the template's prefix, characters and braces; returns the names of its variables.

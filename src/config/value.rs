@@ -5,6 +5,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::config::redis_url::RedisUrl;
+
 /// A checked value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
@@ -28,6 +30,15 @@ pub enum Value {
     Text(String),
     /// Several texts.
     List(Vec<String>),
+    /// Redis servers; shown with their passwords masked.
+    RedisUrls(Vec<RedisUrl>),
+}
+
+impl Value {
+    /// Whether something of it is left out where it is shown.
+    pub(super) fn is_masked(&self) -> bool {
+        matches!(self, Self::RedisUrls(urls) if urls.iter().any(RedisUrl::has_password))
+    }
 }
 
 impl fmt::Display for Value {
@@ -44,6 +55,10 @@ impl fmt::Display for Value {
             Self::Choice(name) => write!(f, "\"{name}\""),
             Self::Text(text) => write!(f, "{}", toml::Value::from(text.as_str())),
             Self::List(texts) => write!(f, "{}", toml::Value::from(texts.clone())),
+            Self::RedisUrls(urls) => {
+                let texts: Vec<_> = urls.iter().map(ToString::to_string).collect();
+                write!(f, "\"{}\"", texts.join(","))
+            }
         }
     }
 }
@@ -143,7 +158,8 @@ impl Values {
             | Value::Address(_)
             | Value::Choice(_)
             | Value::Text(_)
-            | Value::List(_) => None,
+            | Value::List(_)
+            | Value::RedisUrls(_) => None,
         })
     }
 
@@ -173,6 +189,24 @@ impl Values {
             | Value::Time(_)
             | Value::Address(_)
             | Value::Choice(_)
+            | Value::List(_)
+            | Value::RedisUrls(_) => None,
+        })
+    }
+
+    /// The servers; none where none is named.
+    pub(super) fn redis_urls(&mut self, key: &str) -> Vec<RedisUrl> {
+        self.take(key, |it| match it {
+            Value::RedisUrls(urls) => Some(urls),
+            Value::None => Some(Vec::new()),
+            Value::Auto
+            | Value::Switch(_)
+            | Value::Count(_)
+            | Value::Bytes(_)
+            | Value::Time(_)
+            | Value::Address(_)
+            | Value::Choice(_)
+            | Value::Text(_)
             | Value::List(_) => None,
         })
     }

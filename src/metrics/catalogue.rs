@@ -4,6 +4,10 @@
 //! [`ShardCounters`](super::counters::ShardCounters) and of the page in [`text`](super::text), and
 //! a test holds the three together.
 
+use crate::metrics::relay;
+
+pub use crate::metrics::close_code::CloseCode;
+
 /// How Prometheus treats a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -28,7 +32,7 @@ pub struct Series {
     pub help: &'static str,
 }
 
-const fn series(
+pub(super) const fn series(
     name: &'static str,
     kind: Kind,
     label: Option<&'static str>,
@@ -158,7 +162,7 @@ pub const IO_DRIVER: Series = series(
 );
 
 /// All series, in the order of the page.
-pub const SERIES: [Series; 17] = [
+pub const SERIES: [Series; 27] = [
     CONNECTIONS_ACTIVE,
     HANDSHAKES,
     MESSAGES_RECEIVED,
@@ -175,6 +179,16 @@ pub const SERIES: [Series; 17] = [
     RELAY_MAIL,
     RELAY_PAUSED,
     REFUSALS,
+    relay::UP,
+    relay::RECONNECTS,
+    relay::GAP,
+    relay::PUBLISHED,
+    relay::REFUSED,
+    relay::RECEIVED,
+    relay::DROPPED,
+    relay::COMMANDS,
+    relay::OUTBOX_BYTES,
+    relay::ROUND_TRIP,
     IO_DRIVER,
 ];
 
@@ -216,6 +230,8 @@ macro_rules! label {
         }
     };
 }
+
+pub(super) use label;
 
 label! {
     /// How a request on the public listener ended that was, or should have been, an upgrade.
@@ -310,77 +326,18 @@ label! {
         Limit = "limit",
         /// A transaction is unknown, begun twice or too large.
         Transaction = "transaction",
-        /// The publication does not fit a message.
-        TooLarge = "too-large",
-        /// The relay cannot take it now.
+        /// The body does not fit where it has to go.
+        BadPayload = "bad-payload",
+        /// The relay has not confirmed an interest in time.
+        RelayUnconfirmed = "relay-unconfirmed",
+        /// The relay could not be reached in time.
         RelayUnavailable = "relay-unavailable",
-        /// The relay did not confirm within `relay.confirm_seconds`.
-        RelayTimeout = "relay-timeout",
+        /// The relay was lost before it answered.
+        RelayUnknown = "relay-unknown",
+        /// The relay answered with an error.
+        RelayRefused = "relay-refused",
         /// The frame asks for what this server does not have.
         Unsupported = "unsupported",
-    }
-}
-
-label! {
-    /// The close codes that are told apart (RFC 6455 §7.4.1 and our own).
-    CloseCode {
-        /// Normal end.
-        Normal = "1000",
-        /// The endpoint goes away.
-        GoingAway = "1001",
-        /// Protocol error.
-        Protocol = "1002",
-        /// A kind of data that cannot be accepted.
-        Unsupported = "1003",
-        /// A close frame without a code.
-        None = "1005",
-        /// No close frame at all.
-        Abnormal = "1006",
-        /// Data that does not match its type, such as text that is not UTF-8.
-        Data = "1007",
-        /// Policy.
-        Policy = "1008",
-        /// Too large a message.
-        TooLarge = "1009",
-        /// The client misses an extension.
-        Extension = "1010",
-        /// A fault of the server.
-        Internal = "1011",
-        /// The server ends or moves the connection.
-        Restart = "1012",
-        /// The server is full.
-        Full = "1013",
-        /// The token expired or was revoked.
-        Token = "4401",
-        /// Too slow: a slow consumer, or no first frame in time.
-        Slow = "4500",
-        /// Any other code, which only a peer can have chosen.
-        PeerOther = "peer_other",
-    }
-}
-
-impl CloseCode {
-    /// The label for `code`; codes that we do not tell apart are [`CloseCode::PeerOther`].
-    #[must_use]
-    pub fn of(code: u16) -> Self {
-        match code {
-            1000 => Self::Normal,
-            1001 => Self::GoingAway,
-            1002 => Self::Protocol,
-            1003 => Self::Unsupported,
-            1005 => Self::None,
-            1006 => Self::Abnormal,
-            1007 => Self::Data,
-            1008 => Self::Policy,
-            1009 => Self::TooLarge,
-            1010 => Self::Extension,
-            1011 => Self::Internal,
-            1012 => Self::Restart,
-            1013 => Self::Full,
-            4401 => Self::Token,
-            4500 => Self::Slow,
-            _ => Self::PeerOther,
-        }
     }
 }
 
@@ -405,22 +362,6 @@ mod tests {
             assert!(series.name.starts_with("websocket_"));
             assert_eq!(series.kind == Kind::Counter, series.name.ends_with("_total"));
             assert!(series.help.ends_with('.'));
-        }
-    }
-
-    #[test]
-    fn every_close_code_with_a_label_finds_it() {
-        for label in CloseCode::ALL {
-            if let Ok(code) = label.text().parse() {
-                assert_eq!(CloseCode::of(code), label);
-            }
-        }
-    }
-
-    #[test]
-    fn the_codes_of_peers_share_one_label() {
-        for code in [0, 999, 1004, 1014, 1015, 2999, 3000, 4000, 4400, 4501, 4999, u16::MAX] {
-            assert_eq!(CloseCode::of(code), CloseCode::PeerOther);
         }
     }
 

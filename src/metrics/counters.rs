@@ -13,6 +13,7 @@ use crate::metrics::catalogue::Handshake;
 use crate::metrics::catalogue::Label;
 use crate::metrics::catalogue::Refusal;
 use crate::metrics::catalogue::Rejected;
+use crate::metrics::relay::RelayCounters;
 
 /// A number that only rises. One writer.
 #[derive(Debug, Default)]
@@ -23,6 +24,13 @@ impl Counter {
     #[inline]
     pub fn add(&self, count: u64) {
         self.0.store(self.0.load(Relaxed).wrapping_add(count), Relaxed);
+    }
+
+    /// Takes over a total that is counted elsewhere, and only rises there too.
+    #[inline]
+    pub fn raise_to(&self, total: u64) {
+        debug_assert!(self.0.load(Relaxed) <= total);
+        self.0.store(total, Relaxed);
     }
 
     /// The number now; from another thread it may be a little old.
@@ -187,6 +195,8 @@ pub struct ShardCounters {
     pub relay_paused: Counter,
     /// STOMP frames refused, by reason.
     pub refusals: Labelled<Refusal, { Refusal::ALL.len() }>,
+    /// What the shard's relay has done.
+    pub relay: RelayCounters,
 }
 
 #[cfg(test)]

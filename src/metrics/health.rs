@@ -1,6 +1,7 @@
 //! What the process says of itself: alive, ready, and how it runs, in Spring's shape.
 
 use std::sync::atomic::AtomicU8;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -47,6 +48,9 @@ pub struct Health {
     phase: AtomicU8,
     shards_up: AtomicUsize,
     shards_count: usize,
+    /// One bit for each shard whose relay carries messages.
+    relays_up: AtomicU64,
+    redis: Option<&'static str>,
     driver: &'static str,
     driver_note: String,
     kernel: String,
@@ -65,10 +69,44 @@ impl Health {
             phase: AtomicU8::new(0),
             shards_up: AtomicUsize::new(0),
             shards_count,
+            relays_up: AtomicU64::new(0),
+            redis: None,
             driver,
             driver_note,
             kernel,
         }
+    }
+
+    /// The same process with a relay through Redis, of this mode: it is down until each shard calls
+    /// [`Health::relay_up`]. Without it the relay is the embedded one, which is never away.
+    ///
+    /// # Panics
+    ///
+    /// With more than 64 shards.
+    #[must_use]
+    pub fn with_redis(mut self, mode: &'static str) -> Self {
+        assert!(self.shards_count <= 64);
+        self.redis = Some(mode);
+        self
+    }
+
+    /// The relay of the shard with this number carries messages.
+    pub fn relay_up(&self, shard: usize) {
+        self.relays_up.fetch_or(1 << shard, Relaxed);
+    }
+
+    /// The relay of the shard with this number is away.
+    pub fn relay_down(&self, shard: usize) {
+        self.relays_up.fetch_and(!(1 << shard), Relaxed);
+    }
+
+    fn relays_up_count(&self) -> usize {
+        self.relays_up.load(Relaxed).count_ones() as usize
+    }
+
+    /// Whether something is away that the process can be without for a while.
+    fn is_degraded(&self) -> bool {
+        self.redis.is_some() && self.relays_up_count() < self.shards_count
     }
 
     /// A shard serves; with the last one the process does.
@@ -111,6 +149,8 @@ impl Health {
             Probe::Readiness | Probe::Combined => phase == Phase::Serving && are_shards_up,
         };
         let status = match (is_up, phase) {
+            // What is away must not take the process down with it: the text says so, the code not.
+            (true, Phase::Serving) if probe != Probe::Liveness && self.is_degraded() => "DEGRADED",
             (true, _) => "UP",
             (false, Phase::Starting | Phase::Draining) => "OUT_OF_SERVICE",
             (false, Phase::Serving) => "DOWN",
@@ -119,6 +159,7 @@ impl Health {
         if is_detailed && probe == Probe::Combined {
             let shards = if are_shards_up { "UP" } else { "DOWN" };
             document["components"] = json!({
+                "redis": self.redis_component(),
                 "shards": {
                     "status": shards,
                     "details": { "up": shards_up, "configured": self.shards_count },
@@ -132,6 +173,20 @@ impl Health {
             });
         }
         (if is_up { 200 } else { 503 }, document.to_string())
+    }
+
+    fn redis_component(&self) -> serde_json::Value {
+        let Some(mode) = self.redis else {
+            return json!({ "status": "UP", "details": { "mode": "embedded" } });
+        };
+        json!({
+            "status": if self.is_degraded() { "DOWN" } else { "UP" },
+            "details": {
+                "mode": mode,
+                "up": self.relays_up_count(),
+                "configured": self.shards_count,
+            },
+        })
     }
 }
 
@@ -161,6 +216,42 @@ mod tests {
         health.drain();
         check(&health, Probe::Liveness, 200, "UP");
         check(&health, Probe::Readiness, 503, "OUT_OF_SERVICE");
+    }
+
+    #[test]
+    fn without_redis_the_process_is_degraded_and_stays_in_service() {
+        let health = Health::new(2, "epoll", String::new(), "6.1".to_owned()).with_redis("pubsub");
+        health.relay_up(1);
+        check(&health, Probe::Readiness, 503, "OUT_OF_SERVICE");
+        health.shard_started();
+        health.shard_started();
+        for (up, text) in [(false, "DEGRADED"), (true, "UP"), (false, "DEGRADED")] {
+            // Said twice, because a state and not a change is told.
+            for _ in 0..2 {
+                if up { health.relay_up(0) } else { health.relay_down(0) }
+            }
+            check(&health, Probe::Readiness, 200, text);
+            check(&health, Probe::Combined, 200, text);
+            check(&health, Probe::Liveness, 200, "UP");
+            let document: serde_json::Value =
+                serde_json::from_str(&health.answer(Probe::Combined, true).1).unwrap();
+            let redis = &document["components"]["redis"];
+            assert_eq!(redis["status"], if up { "UP" } else { "DOWN" });
+            assert_eq!(redis["details"]["up"], if up { 2 } else { 1 });
+            assert_eq!(redis["details"]["mode"], "pubsub");
+        }
+        health.drain();
+        check(&health, Probe::Readiness, 503, "OUT_OF_SERVICE");
+    }
+
+    #[test]
+    fn the_embedded_relay_is_never_away() {
+        let health = Health::new(1, "epoll", String::new(), "6.1".to_owned());
+        health.shard_started();
+        let (status, body) = health.answer(Probe::Combined, true);
+        let document: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, &document["status"]), (200, &json!("UP")));
+        assert_eq!(document["components"]["redis"]["details"]["mode"], "embedded");
     }
 
     #[test]

@@ -12,8 +12,10 @@
 #![forbid(unsafe_code)]
 
 pub mod catalogue;
+mod close_code;
 pub mod counters;
 pub mod health;
+pub mod relay;
 pub mod text;
 
 pub use catalogue::CloseCode;
@@ -23,5 +25,6 @@ pub use catalogue::Handshake;
 pub use catalogue::Refusal;
 pub use catalogue::Rejected;
 pub use counters::ShardCounters;
+pub use relay::RelayDropped;
 pub use text::Info;
 pub use text::render;

@@ -15,6 +15,7 @@ use crate::metrics::counters::Counter;
 use crate::metrics::counters::Histogram;
 use crate::metrics::counters::Labelled;
 use crate::metrics::counters::ShardCounters;
+use crate::metrics::relay;
 
 /// The `content-type` of the page.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -34,13 +35,13 @@ pub struct Info {
 pub fn render(shards: &[Arc<ShardCounters>], info: &Info) -> String {
     let sum = |read: fn(&ShardCounters) -> u64| shards.iter().map(|it| read(it)).sum::<u64>();
     let total = |series, read| family(series, vec![(None, sum(read))]);
+    let by_core = |series, read: fn(&ShardCounters) -> u64| {
+        let cores =
+            (0..).zip(shards).map(|(core, it): (u32, _)| (Some(core.to_string()), read(it)));
+        family(series, cores)
+    };
     let families: Vec<_> = [
-        family(
-            catalogue::CONNECTIONS_ACTIVE,
-            (0..)
-                .zip(shards)
-                .map(|(core, it): (u32, _)| (Some(core.to_string()), it.connections_active.get())),
-        ),
+        by_core(catalogue::CONNECTIONS_ACTIVE, |it| it.connections_active.get()),
         labelled(catalogue::HANDSHAKES, shards, |it| &it.handshakes),
         total(catalogue::MESSAGES_RECEIVED, |it| it.messages_received.get()),
         total(catalogue::MESSAGES_SENT, |it| it.messages_sent.get()),
@@ -56,6 +57,16 @@ pub fn render(shards: &[Arc<ShardCounters>], info: &Info) -> String {
         total(catalogue::RELAY_MAIL, |it| it.relay_mail.get()),
         total(catalogue::RELAY_PAUSED, |it| it.relay_paused.get()),
         labelled(catalogue::REFUSALS, shards, |it| &it.refusals),
+        by_core(relay::UP, |it| it.relay.up.get()),
+        total(relay::RECONNECTS, |it| it.relay.reconnects.get()),
+        seconds(relay::GAP, sum(|it| it.relay.gap_ns.get())),
+        total(relay::PUBLISHED, |it| it.relay.published.get()),
+        total(relay::REFUSED, |it| it.relay.refused.get()),
+        total(relay::RECEIVED, |it| it.relay.received.get()),
+        labelled(relay::DROPPED, shards, |it| &it.relay.dropped),
+        total(relay::COMMANDS, |it| it.relay.commands.get()),
+        total(relay::OUTBOX_BYTES, |it| it.relay.outbox_bytes.get()),
+        histogram(relay::ROUND_TRIP, shards, |it| &it.relay.round_trip),
         family(catalogue::IO_DRIVER, vec![(Some(info.driver.text().to_owned()), 1)]),
     ]
     .into_iter()
@@ -72,6 +83,18 @@ fn family(
     series: Series,
     values: impl IntoIterator<Item = (Option<String>, u64)>,
 ) -> proto::MetricFamily {
+    family_of(series, values.into_iter().map(|(label, value)| (label, number(value))))
+}
+
+/// One counter of nanoseconds, shown in seconds.
+fn seconds(series: Series, nanoseconds: u64) -> proto::MetricFamily {
+    family_of(series, [(None, number(nanoseconds) / 1e9)])
+}
+
+fn family_of(
+    series: Series,
+    values: impl IntoIterator<Item = (Option<String>, f64)>,
+) -> proto::MetricFamily {
     let metrics = values
         .into_iter()
         .map(|(label, value)| {
@@ -79,12 +102,12 @@ fn family(
             match series.kind {
                 Kind::Counter => {
                     let mut counter = proto::Counter::default();
-                    counter.set_value(number(value));
+                    counter.set_value(value);
                     metric.set_counter(counter);
                 }
                 Kind::Gauge => {
                     let mut gauge = proto::Gauge::default();
-                    gauge.set_value(number(value));
+                    gauge.set_value(value);
                     metric.set_gauge(gauge);
                 }
                 Kind::Histogram => unreachable!("histograms are built by their own function"),
@@ -180,6 +203,7 @@ mod tests {
     use crate::metrics::catalogue::CloseCode;
     use crate::metrics::catalogue::Handshake;
     use crate::metrics::catalogue::SERIES;
+    use crate::metrics::relay::RelayDropped;
 
     /// Reads a page back: the value of each series with its labels, and each family's type.
     fn parse(page: &str) -> (BTreeMap<String, f64>, BTreeMap<String, String>) {
@@ -240,6 +264,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_counted_in_nanoseconds_is_shown_in_seconds() {
+        let shards = shards();
+        shards[0].relay.gap_ns.add(1_500_000_000);
+        shards[1].relay.gap_ns.add(250_000_000);
+        shards[1].relay.up.set(1);
+        shards[0].relay.dropped.of(RelayDropped::BadSignature).raise_to(3);
+        let (values, _) = parse(&render(&shards, &INFO));
+        let check = |name: &str, expected| assert_eq!(values.get(name), Some(&expected), "{name}");
+        check("websocket_relay_gap_seconds_total", 1.75);
+        check("websocket_relay_up{core=\"0\"}", 0.0);
+        check("websocket_relay_up{core=\"1\"}", 1.0);
+        check("websocket_relay_dropped_total{reason=\"bad_signature\"}", 3.0);
+    }
+
+    #[test]
     fn the_histogram_is_cumulative_and_in_seconds() {
         let shards = shards();
         shards[0].processing_time.observe_ns(9_000);
@@ -264,7 +303,7 @@ mod tests {
     #[test]
     fn without_shards_the_page_is_still_valid() {
         let (values, types) = parse(&render(&[], &INFO));
-        assert_eq!(types.len(), SERIES.len() - 1);
+        assert_eq!(types.len(), SERIES.iter().filter(|it| it.label != Some("core")).count());
         assert_eq!(values["websocket_messages_sent_total"], 0.0);
     }
 }

@@ -43,6 +43,8 @@ struct StartError(String);
 /// What ends the wait of the main thread.
 enum Event {
     Signal(i32),
+    /// A shard serves.
+    ShardStarted,
     ShardEnded(ShardId, Result<(), String>),
 }
 
@@ -80,9 +82,16 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let listeners = host::bind("server.listen", settings.server.listen, cores, &settings.server)?;
     let admin = host::bind("admin.listen", settings.admin.listen, 1, &settings.server)?;
 
-    let health = Arc::new(Health::new(cores, driver.as_str(), driver_note, host::kernel()));
+    let mut health = Health::new(cores, driver.as_str(), driver_note, host::kernel());
     let counters: Arc<[Arc<ShardCounters>]> =
         (0..cores).map(|_| Arc::new(ShardCounters::default())).collect();
+    if settings.relay.is_redis() {
+        health = health.with_redis(resolved.relay.as_str());
+    } else {
+        // No shard writes it then: that relay cannot be away.
+        counters.iter().for_each(|it| it.relay.up.set(1));
+    }
+    let health = Arc::new(health);
     let clock = Clock::start();
     let (mailboxes, doorbells) = Mailboxes::connect(cores, settings.relay.mailbox_messages);
     let (sender, events) = mpsc::channel();
@@ -123,6 +132,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     for listener in admin {
         spawn_admin(listener, view.clone())?;
     }
+    wait_until_started(&events, cores)?;
     banner::print(&banner::Facts {
         public,
         admin: admin_address,
@@ -133,6 +143,26 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
         host: &host,
     });
     Ok(Running { health, doorbells, shards, events })
+}
+
+/// Waits until all shards serve, so that whoever reads the first lines finds health up; a signal
+/// that comes before is an end before the start.
+fn wait_until_started(events: &mpsc::Receiver<Event>, cores: usize) -> Result<(), StartError> {
+    let mut missing_count = cores;
+    while 0 < missing_count {
+        match events.recv() {
+            Ok(Event::ShardStarted) => missing_count -= 1,
+            Ok(Event::Signal(SIGHUP)) => {}
+            Ok(Event::Signal(signal)) => {
+                return Err(StartError(format!("signal {signal} came before the start was done")));
+            }
+            Ok(Event::ShardEnded(id, Err(error))) => {
+                return Err(StartError(format!("shard {} did not start: {error}", id.0)));
+            }
+            Ok(Event::ShardEnded(..)) | Err(_) => break,
+        }
+    }
+    Ok(())
 }
 
 struct ShardThread {
@@ -148,7 +178,9 @@ impl ShardThread {
         let name = format!("ringway-shard-{}", self.id.0);
         let spawned = thread::Builder::new().name(name).spawn(move || {
             let id = self.id;
-            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.run()));
+            let started = events.clone();
+            let run = || self.run(|| drop(started.send(Event::ShardStarted)));
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
             let result = result.unwrap_or_else(|_| Err("it panicked, see above".to_owned()));
             // Nobody listens once the main thread has decided to end; then nobody needs to know.
             drop(events.send(Event::ShardEnded(id, result)));
@@ -156,7 +188,7 @@ impl ShardThread {
         spawned.map_err(|error| StartError(format!("cannot start a shard's thread: {error}")))
     }
 
-    fn run(self) -> Result<(), String> {
+    fn run(self, on_started: impl FnOnce()) -> Result<(), String> {
         if let Some(core) = self.pin
             && !core_affinity::set_for_current(core)
         {
@@ -169,13 +201,13 @@ impl ShardThread {
         match self.setup.driver {
             Driver::IoUring => ring::build(self.ring_entries)
                 .map_err(told)?
-                .block_on(runtime::run(self.setup))
+                .block_on(runtime::run(self.setup, on_started))
                 .map_err(told),
             Driver::Epoll => monoio::RuntimeBuilder::<monoio::LegacyDriver>::new()
                 .enable_timer()
                 .build()
                 .map_err(told)?
-                .block_on(runtime::run(self.setup))
+                .block_on(runtime::run(self.setup, on_started))
                 .map_err(told),
         }
     }
@@ -213,6 +245,7 @@ impl Running {
         let mut code = 0;
         while 0 < left_count {
             match self.events.recv() {
+                Ok(Event::ShardStarted) => {}
                 Ok(Event::Signal(SIGHUP)) => {
                     tracing::warn!("SIGHUP: this version reads its configuration at start only");
                 }

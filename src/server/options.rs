@@ -5,6 +5,8 @@ use crate::broker::router::Router;
 use crate::broker::session;
 use crate::config::Resolved;
 use crate::config::settings::Refusal;
+use crate::config::settings::RouteSettings;
+use crate::config::settings::RouteTarget;
 use crate::config::settings::Settings;
 use crate::io::probe::Driver;
 use crate::metrics;
@@ -21,11 +23,7 @@ pub(super) fn shard_options(
     resolved: &Resolved,
 ) -> Result<Options, StartError> {
     let limits = &settings.limits;
-    let routes: Vec<RouteOptions> = settings
-        .routes
-        .iter()
-        .map(|it| RouteOptions { pattern: it.pattern.clone(), to: it.to.clone() })
-        .collect();
+    let routes: Vec<RouteOptions> = settings.routes.iter().map(route).collect::<Result<_, _>>()?;
     let router =
         Router::new(&routes, limits.destination_bytes).map_err(|error| StartError(error.0))?;
     let origins = OriginPatterns::parse(settings.auth.origins.iter().map(String::as_str))
@@ -69,6 +67,17 @@ pub(super) fn shard_options(
         outbox_total_bytes_max: resolved.outbox_total_bytes / resolved.cores,
         mailbox_max: settings.relay.mailbox_messages,
     })
+}
+
+fn route(route: &RouteSettings) -> Result<RouteOptions, StartError> {
+    match &route.to {
+        RouteTarget::Destination(to) => {
+            Ok(RouteOptions { pattern: route.pattern.clone(), to: to.clone() })
+        }
+        RouteTarget::Stream(stream) => {
+            Err(StartError(format!("route {}: nothing here forwards to {stream}", route.pattern)))
+        }
+    }
 }
 
 /// The driver's label in the metrics.

@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use crate::broker::close::CloseReason;
 use crate::broker::refusal::Code;
+use crate::broker::refusal::Refusal;
 use crate::broker::relay::Target;
 use crate::broker::relay::Token;
 use crate::broker::router::Interest;
+use crate::broker::session::Asked;
 use crate::broker::session::Output;
 use crate::broker::session::Publications;
 use crate::broker::session::Session;
@@ -18,7 +20,7 @@ use crate::broker::table;
 use crate::broker::table::Format;
 use crate::broker::table::Slot;
 use crate::broker::table::SubscriptionKey;
-use crate::metrics::Refusal;
+use crate::metrics;
 use crate::proto::ws;
 use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Phase;
@@ -65,7 +67,9 @@ impl Shard {
             }
             Output::Subscribe(subscribe) => self.subscribe(id, session, subscribe),
             Output::Unsubscribe(key) => self.remove_subscription(key),
-            Output::Publish { publications, receipt } => self.publish(id, publications, receipt),
+            Output::Publish { publications, destination, receipt } => {
+                self.publish(id, publications, destination, receipt);
+            }
             Output::Refused(refusal) => {
                 self.counters.refusals.of(label_of(refusal.code)).add(1);
                 if let Some(suppressed) = self.log_limit.admit(now.instant) {
@@ -93,7 +97,16 @@ impl Shard {
                 (inserted, Target::Pattern(pattern.as_str().into()))
             }
         };
-        let token = receipt.map(|receipt| self.owe(id, receipt, 1));
+        let token = self.needs_answer(receipt.as_deref()).then(|| {
+            self.owe(Owed {
+                to: id,
+                receipt,
+                destination: shown_of(&interest).into(),
+                subscription: Some((name.clone(), inserted.subscription)),
+                missing_count: 1,
+                refusal: None,
+            })
+        });
         if inserted.first || token.is_some() {
             self.relay.subscribe(target, token);
         }
@@ -115,41 +128,84 @@ impl Shard {
         }
     }
 
-    fn publish(&mut self, id: ConnectionId, publications: Publications, receipt: Option<Box<str>>) {
+    fn publish(
+        &mut self,
+        id: ConnectionId,
+        publications: Publications,
+        destination: Box<str>,
+        receipt: Option<Box<str>>,
+    ) {
+        let missing_count = match &publications {
+            Publications::One(_) => 1,
+            Publications::Many(publications) => publications.len(),
+        };
+        let token = self.needs_answer(receipt.as_deref()).then(|| {
+            self.owe(Owed {
+                to: id,
+                receipt,
+                destination,
+                subscription: None,
+                missing_count,
+                refusal: None,
+            })
+        });
         match publications {
-            Publications::One(publication) => {
-                let token = receipt.map(|receipt| self.owe(id, receipt, 1));
-                self.relay.publish(publication, token);
-            }
+            Publications::One(publication) => self.relay.publish(publication, token),
             Publications::Many(publications) => {
-                let token = receipt.map(|receipt| self.owe(id, receipt, publications.len()));
                 for publication in publications {
-                    self.relay.publish(Arc::clone(&publication), token);
+                    self.relay.publish(publication, token);
                 }
             }
         }
     }
 
-    fn owe(&mut self, to: ConnectionId, receipt: Box<str>, missing_count: usize) -> Token {
+    /// Whether the relay has to answer: for a receipt, or because it may refuse.
+    fn needs_answer(&self, receipt: Option<&str>) -> bool {
+        receipt.is_some() || self.relay.may_refuse()
+    }
+
+    fn owe(&mut self, owed: Owed) -> Token {
         self.tokens_count += 1;
         let token = Token(self.tokens_count);
-        self.receipts.insert(token, Owed { to, receipt, missing_count });
+        self.owed.insert(token, owed);
         token
     }
 
-    /// One of the things that a receipt waits for is done; with the last one the client gets it.
+    /// One of the things that an answer waits for is done.
     pub(super) fn settle_token(&mut self, now: Now, token: Token) {
-        let Some(owed) = self.receipts.get_mut(&token) else {
+        self.answer(now, token, None);
+    }
+
+    /// One of the things that an answer waits for is refused.
+    pub(super) fn refuse_token(&mut self, now: Now, token: Token, refusal: Refusal) {
+        self.answer(now, token, Some(refusal));
+    }
+
+    /// With the last thing the client gets its answer: the receipt, or the first refusal.
+    fn answer(&mut self, now: Now, token: Token, refusal: Option<Refusal>) {
+        let Some(owed) = self.owed.get_mut(&token) else {
             return;
         };
         owed.missing_count -= 1;
+        owed.refusal = owed.refusal.take().or(refusal);
         if 0 < owed.missing_count {
             return;
         }
-        let Some(Owed { to, receipt, .. }) = self.receipts.remove(&token) else {
+        let Some(owed) = self.owed.remove(&token) else {
             return;
         };
-        self.with_session(now, to, |session, outputs| session.handle_settled(&receipt, outputs));
+        let Owed { to, receipt, destination, subscription, refusal, .. } = owed;
+        let options = Arc::clone(&self.options);
+        self.with_session(now, to, |session, outputs| match (refusal, receipt) {
+            (Some(refusal), receipt) => {
+                let asked = Asked { destination: &destination, receipt: receipt.as_deref() };
+                let subscription = subscription.as_ref().map(|(id, key)| (&**id, *key));
+                let context = (&options.session, now.instant);
+                session.handle_refused(asked, subscription, refusal, context, outputs);
+            }
+            (None, Some(receipt)) => session.handle_settled(&receipt, outputs),
+            (None, None) => {}
+        });
     }
 
     /// Lets the session of an open connection act, then does what it decided.
@@ -189,13 +245,26 @@ impl Shard {
     }
 }
 
-fn label_of(code: Code) -> Refusal {
+/// What a SUBSCRIBE asked for, as the client named it.
+fn shown_of(interest: &Interest) -> &str {
+    match interest {
+        Interest::Exact { channel, shown } => shown.as_deref().unwrap_or(channel),
+        Interest::Pattern(pattern) => pattern.as_str(),
+    }
+}
+
+fn label_of(code: Code) -> metrics::Refusal {
     match code {
-        Code::NoRoute => Refusal::NoRoute,
-        Code::Forbidden => Refusal::Forbidden,
-        Code::BadDestination => Refusal::BadDestination,
-        Code::BadPattern => Refusal::BadPattern,
-        Code::Limit => Refusal::Limit,
-        Code::Transaction => Refusal::Transaction,
+        Code::NoRoute => metrics::Refusal::NoRoute,
+        Code::Forbidden => metrics::Refusal::Forbidden,
+        Code::BadDestination => metrics::Refusal::BadDestination,
+        Code::BadPattern => metrics::Refusal::BadPattern,
+        Code::Limit => metrics::Refusal::Limit,
+        Code::Transaction => metrics::Refusal::Transaction,
+        Code::BadPayload => metrics::Refusal::BadPayload,
+        Code::RelayUnconfirmed => metrics::Refusal::RelayUnconfirmed,
+        Code::RelayUnavailable => metrics::Refusal::RelayUnavailable,
+        Code::RelayUnknown => metrics::Refusal::RelayUnknown,
+        Code::RelayRefused => metrics::Refusal::RelayRefused,
     }
 }

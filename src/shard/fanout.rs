@@ -4,13 +4,19 @@ use std::sync::Arc;
 
 use crate::broker::message::Encoder;
 use crate::broker::publication::Publication;
+use crate::broker::relay::Audience;
 use crate::shard::state::Shard;
 use crate::stdx::time::Now;
 
 impl Shard {
     /// Puts a publication into the outboxes of all that want it. Nobody is looked up or allocated
     /// for per subscriber: the table holds slots, and a group shares one encoded frame.
-    pub(super) fn deliver(&mut self, now: Now, publication: &Arc<Publication>) {
+    pub(super) fn deliver(
+        &mut self,
+        now: Now,
+        publication: &Arc<Publication>,
+        audience: &Audience,
+    ) {
         let Self { table, connections, dirty, slow, wheel, options, meter, .. } = self;
         let bytes_max = options.outbox_bytes_max;
         // An outbox that is not empty is looked at again no later than this.
@@ -18,7 +24,12 @@ impl Shard {
         let overdue_tick = wheel.tick_of(overdue_at);
         let mut encoder = Encoder::new(publication, meter);
         let mut sent_count = 0_u64;
-        for group in table.groups(&publication.channel) {
+        let groups = match audience {
+            Audience::All => table.groups(&publication.channel),
+            Audience::Exact => table.exact_groups(&publication.channel),
+            Audience::Pattern(pattern) => table.pattern_groups(pattern),
+        };
+        for group in groups {
             let frame = encoder.encode(group.version(), group.shown(), group.subscription_line());
             for member in group.members() {
                 let slot = member.slot.0;

@@ -38,6 +38,8 @@ struct Answer {
     content_type: &'static str,
     body: String,
     result: Option<Handshake>,
+    /// The request was a HEAD.
+    is_head: bool,
 }
 
 const SUBPROTOCOLS: &[&str] = &["v10.stomp", "v11.stomp", "v12.stomp"];
@@ -57,13 +59,15 @@ impl Shard {
         let decode = || http::decode_from(&head.bytes, searched_bytes, &head.limits);
         let decided = match catch_unwind(AssertUnwindSafe(decode)) {
             Ok(Ok(None)) => Ok(None),
-            Ok(Ok(Some(request))) => Ok(Some(
-                self.answer_request(now, id, &request).map(|it| (it, request.head_bytes())),
-            )),
+            Ok(Ok(Some(request))) => {
+                let answered = self.answer_request(now, id, &request);
+                let answered = answered.map(|it| (it, request.head_bytes()));
+                Ok(Some(answered.map_err(|it| (it, request.method() == "HEAD"))))
+            }
             Ok(Err(error)) => Err(error),
             Err(_) => {
                 let text = "a fault of this server; it is in its log".to_owned();
-                Ok(Some(Err(Answer::refusal(500, None, text, Handshake::BadRequest))))
+                Ok(Some(Err((Answer::refusal(500, None, text, Handshake::BadRequest), false))))
             }
         };
         let answer = match decided {
@@ -79,7 +83,7 @@ impl Shard {
                     self.enter_active();
                     return Outcome::Upgraded(phase, early);
                 }
-                Err(answer) => answer,
+                Err((answer, is_head)) => Answer { is_head, ..answer },
             },
             Err(error) => {
                 let result = match error.status() {
@@ -112,6 +116,10 @@ impl Shard {
             vec![("Content-Type", answer.content_type), ("Cache-Control", "no-store")];
         headers.extend(answer.header);
         http::encode_response(&mut bytes, answer.status, &headers, answer.body.as_bytes());
+        if answer.is_head {
+            // The headers of a GET, without its content (RFC 9110 §9.3.2).
+            bytes.truncate(bytes.len() - answer.body.len());
+        }
         self.push_raw(now, id, Shared::new(bytes, &self.meter.clone()));
         Phase::Closing(Closing {
             deadline: now.instant.after(self.options.close_timeout),
@@ -208,8 +216,8 @@ impl Shard {
         let peer = self.connections.get(id.0).map(|it| it.peer.ip());
         let is_detailed = peer.is_some_and(|it| it.to_canonical().is_loopback());
         let (status, body) = self.identity.health.answer(probe, is_detailed);
-        let body = if request.method() == "HEAD" { String::new() } else { body };
-        Answer { status, header: None, content_type: "application/json", body, result: None }
+        let content_type = "application/json";
+        Answer { status, header: None, content_type, body, result: None, is_head: false }
     }
 }
 
@@ -222,6 +230,6 @@ impl Answer {
     ) -> Self {
         let body = text + "\n";
         let content_type = "text/plain;charset=UTF-8";
-        Self { status, header, content_type, body, result: Some(result) }
+        Self { status, header, content_type, body, result: Some(result), is_head: false }
     }
 }

@@ -7,8 +7,8 @@
 //! monoio runtime; the simulation in `tests/sim` carries them by the numbers of a seed.
 //!
 //! Read `state` (what a shard is), `connection`, `handshake` (HTTP), `ingest` (bytes to frames),
-//! `apply` (frames to effects), `fanout`, `flush`, `closing`, `timers`, then `mailbox`, `runtime`
-//! and `polled`.
+//! `apply` (frames to effects), `relay`, `fanout`, `flush`, `closing`, `timers`, then `mailbox`,
+//! `runtime` and `polled`.
 #![forbid(unsafe_code)]
 
 mod apply;
@@ -21,6 +21,7 @@ mod ingest;
 mod log_limit;
 pub mod mailbox;
 mod polled;
+mod relay;
 pub mod runtime;
 mod state;
 mod timers;

@@ -89,12 +89,12 @@ pub(super) struct Owned {
     pub(super) awaits_room: bool,
 }
 
-/// Runs a shard until it has drained.
+/// Runs a shard until it has drained; `on_started` is called once it serves.
 ///
 /// # Errors
 ///
 /// When the listener cannot be taken over by the runtime.
-pub async fn run(setup: Setup) -> io::Result<()> {
+pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
     let Setup { options, identity, listener, mailboxes, clock, driver, shutdown_timeout } = setup;
     let health = Arc::clone(&identity.health);
     let shard = Shard::new(options, identity);
@@ -121,6 +121,7 @@ pub async fn run(setup: Setup) -> io::Result<()> {
         monoio::spawn(Rc::clone(&core).poll_all());
     }
     health.shard_started();
+    on_started();
     while health.phase() != Phase::Draining {
         monoio::time::sleep(TICK).await;
         core.tick();

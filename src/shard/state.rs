@@ -9,15 +9,14 @@ use std::time::Duration;
 
 use rustc_hash::FxBuildHasher;
 
-use crate::broker::relay::Mail;
-use crate::broker::relay::Relay;
-use crate::broker::relay::Reply;
-use crate::broker::relay::Request;
+use crate::broker::refusal::Refusal;
+use crate::broker::relay::Embedded;
 use crate::broker::relay::ShardId;
 use crate::broker::relay::Token;
 use crate::broker::router::Router;
 use crate::broker::session;
 use crate::broker::session::Output;
+use crate::broker::table::SubscriptionKey;
 use crate::broker::table::Table;
 use crate::metrics::Handshake;
 use crate::metrics::Rejected;
@@ -119,8 +118,8 @@ pub struct Shard {
     pub(super) handshakes_count: usize,
     pub(super) active_count: usize,
     pub(super) table: Table,
-    pub(super) relay: Relay,
-    pub(super) receipts: HashMap<Token, Owed, FxBuildHasher>,
+    pub(super) relay: Embedded,
+    pub(super) owed: HashMap<Token, Owed, FxBuildHasher>,
     pub(super) tokens_count: u64,
     pub(super) messages_count: u64,
     pub(super) meter: Meter,
@@ -142,12 +141,19 @@ pub struct Shard {
     pub(super) is_draining: bool,
 }
 
-/// A receipt that is owed to a client until the relay has done `missing_count` more things.
+/// An answer that is owed to a client until the relay has done, or refused, `missing_count` more
+/// things.
 #[derive(Debug)]
 pub(super) struct Owed {
     pub(super) to: ConnectionId,
-    pub(super) receipt: Box<str>,
+    pub(super) receipt: Option<Box<str>>,
+    /// As the client named it.
+    pub(super) destination: Box<str>,
+    /// The session's name and the table's place of what a SUBSCRIBE asked for.
+    pub(super) subscription: Option<(Box<str>, SubscriptionKey)>,
     pub(super) missing_count: usize,
+    /// The first of the things that was refused.
+    pub(super) refusal: Option<Refusal>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -181,8 +187,8 @@ impl Shard {
             handshakes_count: 0,
             active_count: 0,
             table: Table::new(),
-            relay: Relay::new(*id, counters.len(), options.mailbox_max, *home_seed),
-            receipts: HashMap::default(),
+            relay: Embedded::new(*id, counters.len(), options.mailbox_max, *home_seed),
+            owed: HashMap::default(),
             tokens_count: 0,
             messages_count: 0,
             heart_beat: frame(ws::Opcode::Text, b"\n"),
@@ -238,76 +244,6 @@ impl Shard {
         // Before the limits are looked at: what it held is free.
         drop(connection.outbox);
         self.settle(now);
-    }
-
-    /// Takes what another shard sent; a request only while [`Shard::has_reply_room`].
-    pub fn handle_mail(&mut self, now: Now, from: ShardId, mail: Mail) {
-        self.relay.handle_mail(from, mail);
-        self.settle(now);
-    }
-
-    /// The next request for another shard.
-    pub fn poll_request(&mut self, to: ShardId) -> Option<Request> {
-        let request = self.relay.poll_request(to)?;
-        self.counters.relay_mail.add(1);
-        Some(request)
-    }
-
-    /// The next reply to another shard.
-    pub fn poll_reply(&mut self, to: ShardId) -> Option<Reply> {
-        let reply = self.relay.poll_reply(to)?;
-        self.counters.relay_mail.add(1);
-        Some(reply)
-    }
-
-    /// Mail has left: goes on with what waited for its room. `true` when that made more mail.
-    pub fn handle_mail_sent(&mut self, now: Now) -> bool {
-        self.settle(now);
-        self.has_mail()
-    }
-
-    /// Whether mail for other shards waits.
-    #[must_use]
-    pub fn has_mail(&self) -> bool {
-        self.relay.has_mail()
-    }
-
-    /// Whether requests of other shards may be handed in.
-    #[must_use]
-    pub fn has_reply_room(&self) -> bool {
-        self.relay.has_reply_room()
-    }
-
-    /// Whether connections may be read. Notes when that changes, because a peer is not blamed for
-    /// a silence that is ours.
-    pub fn has_credit(&mut self, now: Instant) -> bool {
-        let has_credit = self.relay.has_credit();
-        if has_credit == self.paused.is_on {
-            self.paused.is_on = !has_credit;
-            if !has_credit {
-                self.paused.began_at = now;
-                self.counters.relay_paused.add(1);
-            } else if TICK <= now.since(self.paused.began_at) {
-                // Shorter ones make nobody late, and many of them must not keep the dead alive.
-                self.paused.ended_at = now;
-            }
-        }
-        has_credit
-    }
-
-    /// Does all that the relay has for this shard, then holds the limits.
-    pub(super) fn settle(&mut self, now: Now) {
-        use crate::broker::relay::Event;
-        while let Some(event) = self.relay.poll_event() {
-            match event {
-                Event::Deliver(publication) => self.deliver(now, &publication),
-                Event::Settled(token) => self.settle_token(now, token),
-            }
-        }
-        self.close_slow(now);
-        self.hold_total(now);
-        self.counters.outbox_bytes.set(self.meter.bytes() as u64);
-        self.counters.subscriptions_active.set(self.table.subscriptions_count() as u64);
     }
 
     pub(super) fn enter_active(&mut self) {
@@ -378,7 +314,7 @@ impl Shard {
     ///
     /// When something is.
     pub fn check_empty(&self) {
-        assert!(self.connections.is_empty() && self.receipts.is_empty());
+        assert!(self.connections.is_empty() && self.owed.is_empty());
         assert!(self.table.subscriptions_count() == 0 && self.relay.is_empty());
         assert!(self.meter.bytes() == 0);
     }

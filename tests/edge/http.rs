@@ -105,8 +105,10 @@ fn a_wrong_method_is_told_which_is_allowed(driver: Driver) {
         stream.write_all(request.as_bytes()).expect("the socket takes a small request");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("a refusal ends its connection");
-        let (head, _) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
         assert!(head.starts_with("HTTP/1.1 405 "), "{request}\n{answer}");
+        // RFC 9110 §9.3.2: the answer to a HEAD has no content.
+        assert_eq!(body.is_empty(), method == "HEAD", "{request}\n{answer}");
         let allow = head.lines().find_map(|line| line.strip_prefix("Allow: ")).unwrap_or_default();
         assert!(allow.split(", ").any(|it| it == "GET"), "{answer}");
     }

@@ -13,6 +13,7 @@ use crate::support::program;
 on_each_driver!(
     a_signal_closes_every_session_with_1012_and_exits_0,
     an_interrupt_ends_it_as_well,
+    a_peer_that_stays_does_not_hold_up_the_end,
     the_banner_says_that_anybody_may_enter,
     healthcheck_tells_a_live_server_from_none,
     a_taken_port_is_a_start_error,
@@ -53,6 +54,16 @@ fn an_interrupt_ends_it_as_well(driver: Driver) {
     assert_eq!(client.closed(), 1012);
     drop(client);
     assert_eq!(server.await_exit().code(), Some(0));
+}
+
+fn a_peer_that_stays_does_not_hold_up_the_end(driver: Driver) {
+    let settings = ["server.close_timeout=1h", "server.shutdown_timeout=300ms"];
+    let mut server = Server::start_with(driver, &settings);
+    // It reads nothing and answers nothing, so only the deadline of the process ends it.
+    let client = Client::session(&server, "user");
+    server.signal(Signal::TERM);
+    assert_eq!(server.await_exit().code(), Some(0));
+    drop(client);
 }
 
 fn the_banner_says_that_anybody_may_enter(driver: Driver) {

@@ -5,6 +5,10 @@ use std::io::Read;
 use std::io::Write;
 use std::net::TcpStream;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -31,6 +35,7 @@ on_each_driver!(
     a_peer_that_answers_pings_stays,
     too_many_connections_are_told_to_come_back,
     running_out_of_descriptors_hurts_newcomers_only,
+    a_busy_peer_lets_the_others_go_on,
 );
 
 const HEALTH: &str = "GET /actuator/health HTTP/1.1\r\nHost: edge.test\r\n\r\n";
@@ -226,4 +231,33 @@ fn running_out_of_descriptors_hurts_newcomers_only(driver: Driver) {
         newcomer.assert_open();
     }
     assert!(Instant::now() < deadline, "the way back took longer than {PATIENCE:?}");
+}
+
+fn a_busy_peer_lets_the_others_go_on(driver: Driver) {
+    let server = Server::start_with(driver, &["server.cores=1"]);
+    // Heart-beats, so many at a time that the shard always finds more to receive.
+    let flood = frame(0x81, b"\n").repeat(64 * 1024);
+    let mut busy = Client::session(&server, "busy");
+    let mut stream = busy.stream().try_clone().expect("an open socket");
+    let is_over = Arc::new(AtomicBool::new(false));
+    let has_flooded = Arc::clone(&is_over);
+    let flooding = thread::spawn(move || {
+        let mut written_bytes = 0_u64;
+        while !has_flooded.load(Ordering::Relaxed) {
+            stream.write_all(&flood).expect("the server reads all that comes");
+            written_bytes += flood.len() as u64;
+        }
+        written_bytes
+    });
+    let mut other = Client::session(&server, "other");
+    other.subscribe("s", "/topic/served");
+    for number in 0..50 {
+        let body = number.to_string();
+        other.publish("/topic/served", &body);
+        other.expect("s", &body);
+    }
+    is_over.store(true, Ordering::Relaxed);
+    let written_bytes = flooding.join().expect("the flood ends when it is told to");
+    assert!(0 < written_bytes, "nobody was busy");
+    busy.assert_open();
 }

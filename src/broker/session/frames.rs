@@ -49,7 +49,8 @@ impl Session {
         let Some(name) = frame.headers.get("transaction") else {
             self.receipts_pending += usize::from(receipt.is_some());
             let publications = Publications::One(publication);
-            out.push(Output::Publish { publications, receipt });
+            let destination = Box::from(destination);
+            out.push(Output::Publish { publications, destination, receipt });
             return Ok(());
         };
         let transaction = self.transactions.iter_mut().find(|it| &*it.name == name);
@@ -168,8 +169,10 @@ impl Session {
             return Ok(());
         }
         self.receipts_pending += usize::from(receipt.is_some());
+        let first = transaction.publications.first();
+        let destination = first.map_or_else(Box::default, |it| it.destination.clone());
         let publications = Publications::Many(transaction.publications);
-        out.push(Output::Publish { publications, receipt });
+        out.push(Output::Publish { publications, destination, receipt });
         Ok(())
     }
 

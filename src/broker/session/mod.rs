@@ -84,6 +84,8 @@ pub enum Output {
     Publish {
         /// What is said.
         publications: Publications,
+        /// Where it was sent to, as the client named it.
+        destination: Box<str>,
         /// The client's name for the receipt.
         receipt: Option<Box<str>>,
     },
@@ -115,6 +117,15 @@ pub struct Subscribe {
     pub version: Version,
     /// The client's name for the receipt.
     pub receipt: Option<Box<str>>,
+}
+
+/// What a frame asked for, as far as an answer that comes later needs it.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Where it was to go, or what it was to hear.
+    pub destination: &'a str,
+    /// The client's name for the receipt.
+    pub receipt: Option<&'a str>,
 }
 
 /// Heart-beat intervals of one session; zero where a direction has none.

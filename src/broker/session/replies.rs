@@ -4,13 +4,17 @@ use crate::broker::close::CloseReason;
 use crate::broker::refusal::Code;
 use crate::broker::refusal::Refusal;
 use crate::broker::router;
+use crate::broker::session::Asked;
 use crate::broker::session::Context;
 use crate::broker::session::Fault;
+use crate::broker::session::Options;
 use crate::broker::session::Output;
 use crate::broker::session::REFUSAL_INTERVAL;
 use crate::broker::session::Session;
 use crate::broker::session::State;
+use crate::broker::table::SubscriptionKey;
 use crate::proto::stomp;
+use crate::stdx::time::Instant;
 
 impl Session {
     /// The receipt that the frame asks for, if there is room for one more that waits.
@@ -79,19 +83,61 @@ impl Session {
     ) {
         let receipt = frame.headers.get("receipt");
         let destination = frame.headers.get("destination").unwrap_or("");
+        let asked = Asked { destination, receipt };
+        self.refuse_asked(asked, refusal, context.options, context.now.instant, out);
+    }
+
+    /// As [`Session::refuse`], also long after the frame: for `asked`.
+    pub(super) fn refuse_asked(
+        &mut self,
+        asked: Asked<'_>,
+        refusal: Refusal,
+        options: &Options,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
+        let Asked { destination, receipt } = asked;
         self.push_notices(&refusal, destination, receipt, out);
-        let closes = context.options.refusal_closes;
+        let closes = options.refusal_closes;
         if receipt.is_some() || closes {
             self.push_error(refusal.code.as_str(), receipt, &refusal.text, out);
         }
         out.push(Output::Refused(refusal));
         let refusals = self.refusals.as_mut().expect("an open session has its bucket");
-        let is_over = !refusals.take(context.now.instant, REFUSAL_INTERVAL);
+        let is_over = !refusals.take(now, REFUSAL_INTERVAL);
         if closes || is_over {
             self.state = State::Ended;
             let reason = if closes { CloseReason::Refused } else { CloseReason::RefusalLimit };
             out.push(Output::Close(reason));
         }
+    }
+
+    /// What was handed out in an [`Output`] was refused by the relay. `subscription` is the
+    /// session's name for what was asked and its place in the table, unless it was a SEND: that is
+    /// taken out again, where no other has taken its name since.
+    pub fn handle_refused(
+        &mut self,
+        asked: Asked<'_>,
+        subscription: Option<(&str, SubscriptionKey)>,
+        refusal: Refusal,
+        context: (&Options, Instant),
+        out: &mut Vec<Output>,
+    ) {
+        if asked.receipt.is_some() {
+            assert!(0 < self.receipts_pending);
+            self.receipts_pending -= 1;
+        }
+        if self.state != State::Ended {
+            if let Some((id, key)) = subscription
+                && self.subscriptions.get(id).is_some_and(|it| it.key == Some(key))
+            {
+                self.subscriptions.remove(id);
+                out.push(Output::Unsubscribe(key));
+            }
+            let (options, now) = context;
+            self.refuse_asked(asked, refusal, options, now, out);
+        }
+        self.end_if_settled(out);
     }
 
     pub(super) fn push_notices(

@@ -213,6 +213,21 @@ impl Table {
         Groups { table: self, wanted: self.wanted.iter(), groups: [].iter() }
     }
 
+    /// The groups of the channel itself, without those of patterns.
+    pub fn exact_groups(&mut self, channel: &str) -> Groups<'_> {
+        self.wanted.clear();
+        self.wanted.extend(self.find_exact(channel));
+        Groups { table: self, wanted: self.wanted.iter(), groups: [].iter() }
+    }
+
+    /// The groups of the pattern with this text, whatever it matches.
+    pub fn pattern_groups(&mut self, pattern: &str) -> Groups<'_> {
+        self.wanted.clear();
+        let found = self.patterns.find(pattern).and_then(|key| self.patterns.get(key));
+        self.wanted.extend(found);
+        Groups { table: self, wanted: self.wanted.iter(), groups: [].iter() }
+    }
+
     /// How many subscriptions there are.
     #[must_use]
     pub fn subscriptions_count(&self) -> usize {

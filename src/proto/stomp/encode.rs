@@ -34,17 +34,30 @@ pub fn push_escaped(out: &mut Vec<u8>, text: &str, version: Version) {
 
 /// Appends one header line to `out`.
 ///
-/// Writes nothing when the value is empty, because there are clients that refuse such headers, or
-/// when the name is empty or, in 1.0, holds a colon, because the line would mean something else.
+/// Writes nothing when the value is empty, because there are clients that refuse such headers;
+/// when the name is empty or, in 1.0, holds a colon, because the line would mean something else;
+/// and when either holds what the version cannot say, because a blank would be white space.
 pub fn push_header(out: &mut Vec<u8>, name: &str, value: &str, version: Version) {
     let is_ambiguous = !version.has_escapes() && memchr(b':', name.as_bytes()).is_some();
-    if value.is_empty() || name.is_empty() || is_ambiguous {
+    let is_empty = value.is_empty() || name.is_empty();
+    if is_empty || is_ambiguous || !can_say(name, version) || !can_say(value, version) {
         return;
     }
     push_escaped(out, name, version);
     out.push(b':');
     push_escaped(out, value, version);
     out.push(b'\n');
+}
+
+/// Whether `version` has a form for each byte of `text`.
+fn can_say(text: &str, version: Version) -> bool {
+    let bytes = text.as_bytes();
+    let found = match version {
+        Version::V1_0 => memchr3(b'\n', b'\r', 0, bytes),
+        Version::V1_1 => memchr2(b'\r', 0, bytes),
+        Version::V1_2 => memchr(0, bytes),
+    };
+    found.is_none()
 }
 
 /// Appends one whole server frame to `out`.
@@ -100,7 +113,26 @@ mod tests {
     fn e3_connected_is_not_escaped_and_cannot_be_forged() {
         let headers = [("version", "1.2"), ("server", "a:b\\c")];
         check("CONNECTED", &headers, b"", "CONNECTED\nversion:1.2\nserver:a:b\\c\n\n\0");
-        check("CONNECTED", &[("a", "b\nc:d\0")], b"", "CONNECTED\na:b c:d \n\n\0");
+        check("CONNECTED", &[("a", "b\nc:d\0")], b"", "CONNECTED\n\n\0");
+    }
+
+    #[test]
+    fn a_header_that_the_version_cannot_say_is_left_out() {
+        let said = |version, value| {
+            let mut out = Vec::new();
+            push_header(&mut out, "a", value, version);
+            !out.is_empty()
+        };
+        for (value, in_1_0, in_1_1, in_1_2) in [
+            ("b\nc", false, true, true),
+            ("b\rc", false, false, true),
+            ("b\0c", false, false, false),
+            ("b:c\\", true, true, true),
+        ] {
+            assert_eq!(said(Version::V1_0, value), in_1_0, "{value:?} in 1.0");
+            assert_eq!(said(Version::V1_1, value), in_1_1, "{value:?} in 1.1");
+            assert_eq!(said(Version::V1_2, value), in_1_2, "{value:?} in 1.2");
+        }
     }
 
     #[test]

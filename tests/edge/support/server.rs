@@ -60,14 +60,18 @@ impl Server {
         Self::start_with(driver, &[])
     }
 
-    /// Starts a server of two cores; each of `settings` is a `section.key=value`.
+    /// Starts a server of two cores, unless told otherwise; each of `settings` is a
+    /// `section.key=value`.
     pub(crate) fn start_with(driver: Driver, settings: &[&str]) -> Self {
         Self::start_as(program(), driver, settings)
     }
 
     /// Starts a server through `command`, whose further arguments may be the server's own.
     pub(crate) fn start_as(mut command: Command, driver: Driver, settings: &[&str]) -> Self {
-        command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--cores", "2"]);
+        command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        if !settings.iter().any(|it| it.starts_with("server.cores=")) {
+            command.args(["--cores", "2"]);
+        }
         command.args(["--driver", driver.name()]);
         for setting in settings {
             command.args(["--set", setting]);

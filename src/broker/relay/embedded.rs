@@ -8,9 +8,9 @@
 //! publish ─► requests to the home ─► (home) handle_request ─► replies to the interested ─► events
 //! ```
 //!
-//! Bounds: a shard without credit ([`Relay::has_credit`]) reads none of its connections, so
+//! Bounds: a shard without credit ([`Embedded::has_credit`]) reads none of its connections, so
 //! requests stay bounded; a home takes a request only while every queue of replies has room
-//! ([`Relay::has_reply_room`]); replies are always taken. So nothing waits in a circle.
+//! ([`Embedded::has_reply_room`]); replies are always taken. So nothing waits in a circle.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -21,89 +21,23 @@ use std::sync::Arc;
 use crate::broker::patterns::PatternIndex;
 use crate::broker::patterns::Walk;
 use crate::broker::publication::Publication;
+use crate::broker::relay::Audience;
+use crate::broker::relay::Event;
+use crate::broker::relay::Mail;
+use crate::broker::relay::Reply;
+use crate::broker::relay::Request;
+use crate::broker::relay::SHARDS_MAX;
+use crate::broker::relay::ShardId;
+use crate::broker::relay::Target;
+use crate::broker::relay::Token;
 use crate::policy::pattern::Pattern;
-
-/// Most shards of one process; a set of shards is one word.
-pub const SHARDS_MAX: usize = 64;
-
-/// One shard of the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ShardId(pub u8);
-
-/// What a client waits for, named by the shard that asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Token(pub u64);
-
-/// What a shard is interested in.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Target {
-    /// One channel.
-    Channel(Arc<str>),
-    /// Every channel that the pattern matches.
-    Pattern(Arc<str>),
-}
-
-/// From one shard to another: immutable once made.
-#[derive(Clone, Debug)]
-pub enum Mail {
-    /// To a home shard.
-    Request(Request),
-    /// From a home shard.
-    Reply(Reply),
-}
-
-/// Asked of a home shard.
-#[derive(Clone, Debug)]
-pub enum Request {
-    /// Order this and give it to all that are interested.
-    Publish {
-        /// What is said.
-        publication: Arc<Publication>,
-        /// Answered with [`Reply::Accepted`] where somebody waits.
-        token: Option<Token>,
-    },
-    /// The sender's interest begins or ends.
-    Interest {
-        /// In what.
-        target: Target,
-        /// Whether it begins.
-        is_wanted: bool,
-        /// The asking shard's number for this begin; answered with it.
-        number: u64,
-    },
-}
-
-/// Answered by a home shard.
-#[derive(Clone, Debug)]
-pub enum Reply {
-    /// The publication has its place in the order.
-    Accepted(Token),
-    /// The interest of this number is known here.
-    Confirmed {
-        /// In what.
-        target: Target,
-        /// The number of the request.
-        number: u64,
-    },
-    /// A publication for the subscribers of the receiving shard.
-    Deliver(Arc<Publication>),
-}
-
-/// What the shard has to do.
-#[derive(Debug)]
-pub enum Event {
-    /// What this token waited for is done.
-    Settled(Token),
-    /// Give this to the subscribers here.
-    Deliver(Arc<Publication>),
-}
 
 /// One shard's side of the embedded relay, and its part as home of the channels that hash to it.
 ///
 /// Invariants: `interests` holds just the targets that this shard wants, each with the tokens that
 /// wait for its confirmation; as home, a channel or pattern is kept only while some shard wants it.
 #[derive(Debug)]
-pub struct Relay {
+pub struct Embedded {
     me: ShardId,
     shards_count: usize,
     mailbox_max: usize,
@@ -129,7 +63,7 @@ struct Interest {
     waiting: Vec<Token>,
 }
 
-impl Relay {
+impl Embedded {
     /// The side of shard `me` among `shards_count`, with queues of `mailbox_max` mails; all shards
     /// of a process are given the same `home_seed`.
     #[must_use]
@@ -164,6 +98,12 @@ impl Relay {
     #[must_use]
     pub fn has_reply_room(&self) -> bool {
         self.replies.iter().all(|queue| queue.len() < self.mailbox_max)
+    }
+
+    /// Whether it may refuse what it was asked: what comes here is never lost on its way.
+    #[must_use]
+    pub fn may_refuse(&self) -> bool {
+        false
     }
 
     /// Sends a publication on its way; `token` is settled when it has its place in the order.
@@ -202,7 +142,7 @@ impl Relay {
         self.request_interest(self.homes_of(target), target, false, interest.number);
     }
 
-    /// Takes what another shard sent. A request is only given while [`Relay::has_reply_room`].
+    /// Takes what another shard sent. A request is only given while [`Embedded::has_reply_room`].
     pub fn handle_mail(&mut self, from: ShardId, mail: Mail) {
         match mail {
             Mail::Request(request) => self.handle_request(from, request),
@@ -330,7 +270,9 @@ impl Relay {
     fn handle_reply(&mut self, from: ShardId, reply: Reply) {
         match reply {
             Reply::Accepted(token) => self.events.push_back(Event::Settled(token)),
-            Reply::Deliver(publication) => self.events.push_back(Event::Deliver(publication)),
+            Reply::Deliver(publication) => {
+                self.events.push_back(Event::Deliver { publication, audience: Audience::All });
+            }
             Reply::Confirmed { target, number } => {
                 let Some(interest) = self.interests.get_mut(&target) else {
                     return;
@@ -419,7 +361,7 @@ mod tests {
     }
 
     /// Carries all mail until none is left; returns what each shard had to do.
-    fn settle(relays: &mut [Relay]) -> Vec<Vec<String>> {
+    fn settle(relays: &mut [Embedded]) -> Vec<Vec<String>> {
         let mut done = vec![Vec::new(); relays.len()];
         loop {
             let mut is_quiet = true;
@@ -428,7 +370,10 @@ mod tests {
                     is_quiet = false;
                     done[from].push(match event {
                         Event::Settled(token) => format!("token {}", token.0),
-                        Event::Deliver(it) => format!("{} {}", it.channel, it.message_id),
+                        Event::Deliver { publication: it, .. } => {
+                            format!("{} {}", it.channel, it.message_id)
+                        }
+                        Event::Refused(token, _) => format!("refused {}", token.0),
                     });
                 }
                 for to in 0..relays.len() {
@@ -454,8 +399,8 @@ mod tests {
         ShardId(u8::try_from(index).unwrap())
     }
 
-    fn relays(count: usize) -> Vec<Relay> {
-        (0..count).map(|index| Relay::new(id(index), count, 4, 7)).collect()
+    fn relays(count: usize) -> Vec<Embedded> {
+        (0..count).map(|index| Embedded::new(id(index), count, 4, 7)).collect()
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! `None` in a field that the catalogue calls `auto` means "depends on the host": see
 //! [`resolve`](crate::config::resolve).
 
+mod relay;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,6 +12,10 @@ use std::time::Duration;
 use crate::config::load;
 use crate::config::source::Sources;
 use crate::config::value::Values;
+
+pub use relay::Envelope;
+pub use relay::RelayMode;
+pub use relay::RelaySettings;
 
 /// All settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,17 +93,6 @@ pub struct IoSettings {
     pub ring_entries: usize,
 }
 
-/// `relay.*`: the bus between shards.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RelaySettings {
-    /// Which relay.
-    pub mode: RelayMode,
-    /// Items that one shard's mailbox to another holds.
-    pub mailbox_messages: usize,
-    /// How long interest may take to be confirmed before the subscription is refused.
-    pub confirm_seconds: Duration,
-}
-
 /// `auth.*`: who may enter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthSettings {
@@ -171,10 +166,19 @@ pub struct LogSettings {
 pub struct RouteSettings {
     /// The destinations it is for (`match`), such as `/app/room.{room}`.
     pub pattern: String,
-    /// Where the message goes, such as `/topic/room.{room}`; its variables are bound by `pattern`.
-    pub to: String,
+    /// Where the message goes.
+    pub to: RouteTarget,
     /// Whether the message is to be stored.
     pub history: bool,
+}
+
+/// Where a route leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteTarget {
+    /// `to`: a destination, such as `/topic/room.{room}`; its variables are bound by the pattern.
+    Destination(String),
+    /// `forward`: a Redis stream, such as `ringway:inbound:orders`.
+    Stream(String),
 }
 
 /// `server.pin`
@@ -207,19 +211,6 @@ pub enum Driver {
 impl Driver {
     pub(super) const NAMES: &[(&str, Self)] =
         &[("auto", Self::Auto), ("io_uring", Self::IoUring), ("epoll", Self::Epoll)];
-}
-
-/// `relay.mode`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RelayMode {
-    /// The embedded relay, until there is another to choose.
-    Auto,
-    /// Between the shards of this process only.
-    Embedded,
-}
-
-impl RelayMode {
-    pub(super) const NAMES: &[(&str, Self)] = &[("auto", Self::Auto), ("embedded", Self::Embedded)];
 }
 
 /// `auth.mode`
@@ -312,11 +303,7 @@ impl Settings {
                 driver: values.choice("io.driver", Driver::NAMES),
                 ring_entries: values.number("io.ring_entries"),
             },
-            relay: RelaySettings {
-                mode: values.choice("relay.mode", RelayMode::NAMES),
-                mailbox_messages: values.number("relay.mailbox_messages"),
-                confirm_seconds: values.time("relay.confirm_seconds"),
-            },
+            relay: RelaySettings::build(values),
             auth: AuthSettings {
                 mode: values.choice("auth.mode", AuthMode::NAMES),
                 origins: values.list("auth.origins"),

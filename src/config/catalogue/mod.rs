@@ -1,13 +1,24 @@
 //! The table of all settings: adding one is a row here and a field of
 //! [`Settings`](crate::config::Settings).
 
-use std::fmt::Write;
+mod relay;
+mod text;
 
 use crate::config::knob::Kind;
 use crate::config::knob::Knob;
 
+use relay::RELAY;
+
+pub use text::help_text;
+pub use text::markdown_table;
+
 /// All settings, by section, in the order in which people are shown them.
-pub static KNOBS: &[Knob] = &[
+pub static KNOBS: &[Knob] = &ALL;
+
+static ALL: [Knob; HEAD.len() + RELAY.len() + TAIL.len()] = joined(&[HEAD, RELAY, TAIL]);
+
+/// What stands before the sections that have files of their own.
+const HEAD: &[Knob] = &[
     Knob {
         flag: Some("--listen"),
         ..knob("server.listen", Kind::Address, "127.0.0.1:8080", "Where clients connect.")
@@ -108,30 +119,10 @@ pub static KNOBS: &[Knob] = &[
         "1024",
         "Submission queue entries of each shard's ring.",
     ),
-    Knob {
-        flag: Some("--relay"),
-        ..knob(
-            "relay.mode",
-            Kind::Choice {
-                names: &["auto", "embedded"],
-                later: &[("pubsub", "Redis relay"), ("sharded", "Redis relay")],
-            },
-            "auto",
-            "How messages reach other cores; `embedded` joins those of one process.",
-        )
-    },
-    knob(
-        "relay.mailbox_messages",
-        count(1, 1 << 20),
-        "1024",
-        "Items that wait from one shard to another before their publishers are paused.",
-    ),
-    knob(
-        "relay.confirm_seconds",
-        time(100, HOUR),
-        "15s",
-        "Refuse a subscription that the relay has not confirmed within it.",
-    ),
+];
+
+/// What stands behind them.
+const TAIL: &[Knob] = &[
     knob(
         "auth.mode",
         Kind::Choice { names: &["off"], later: &[("jwt", "token check")] },
@@ -233,13 +224,13 @@ pub static KNOBS: &[Knob] = &[
     ),
     live(
         "stomp.heart_beat_min",
-        time(100, HOUR),
+        time(500, HOUR),
         "1s",
         "The shortest heart-beat interval that a client is granted.",
     ),
     live(
         "stomp.heart_beat_max",
-        time(100, HOUR),
+        time(500, HOUR),
         "25s",
         "The longest heart-beat interval that a client is granted.",
     ),
@@ -276,10 +267,6 @@ pub(super) const LATER: &[(&str, &str)] = &[
     ("limits.frames_per_second", "limit of frames per second"),
     ("limits.handshakes_per_second", "limit of handshakes per second"),
     ("metrics", "setting for metrics"),
-    ("relay.envelope", "Redis relay"),
-    ("relay.hmac_key", "Redis relay"),
-    ("relay.outbox_seconds", "Redis relay"),
-    ("relay.url", "Redis relay"),
     ("server.demo", "demo page"),
     ("server.max_connection_age", "limit of a connection's age"),
     ("server.proxy_protocol", "PROXY protocol"),
@@ -324,49 +311,27 @@ const fn time(min_ms: u64, max_ms: u64) -> Kind {
     Kind::Time { min_ms, max_ms }
 }
 
+/// The sections as one table.
+const fn joined<const N: usize>(sections: &[&[Knob]]) -> [Knob; N] {
+    let mut all = [sections[0][0]; N];
+    let (mut count, mut section) = (0, 0);
+    while section < sections.len() {
+        let mut row = 0;
+        while row < sections[section].len() {
+            all[count] = sections[section][row];
+            count += 1;
+            row += 1;
+        }
+        section += 1;
+    }
+    assert!(count == N);
+    all
+}
+
 /// The row of `key`.
 #[must_use]
 pub fn find(key: &str) -> Option<&'static Knob> {
     KNOBS.iter().find(|it| it.key == key)
-}
-
-/// The settings as a Markdown table, with a line end after each row: the one in the README.
-#[must_use]
-pub fn markdown_table() -> String {
-    let mut table = String::from("| key | default | allowed | what it does |\n|---|---|---|---|\n");
-    for Knob { key, kind, default, help, flag, .. } in KNOBS {
-        let flag = flag.map(|it| format!(" (`{it}`)")).unwrap_or_default();
-        let default = if default.is_empty() { "`[]`".into() } else { format!("`{default}`") };
-        writeln!(table, "| `{key}`{flag} | {default} | {} | {help} |", kind.bounds())
-            .expect("a string takes any text");
-    }
-    table
-}
-
-/// The settings as plain text, two lines each: the end of `ringway --help`.
-#[must_use]
-pub fn help_text() -> String {
-    let mut text = String::from(
-        "Settings of the file, the environment (RINGWAY_SERVER_CORES is server.cores) and --set:\n",
-    );
-    for Knob { key, kind, default, help, secret, .. } in KNOBS {
-        let default = if default.is_empty() { "[]" } else { default };
-        let file = if *secret {
-            format!(
-                "; also in a file named by {}_FILE",
-                find(key).expect("it is a row").environment()
-            )
-        } else {
-            String::new()
-        };
-        let bounds = kind.bounds();
-        let line = format!("\n  {key} = {default}  ({bounds}{file})\n      {help}");
-        text.push_str(&line.replace('`', ""));
-    }
-    let later: Vec<_> = LATER.iter().map(|(key, _)| *key).collect();
-    write!(text, "\n\nTo come, and refused until then: {}, --history.", later.join(", "))
-        .expect("a string takes any text");
-    text
 }
 
 #[cfg(test)]

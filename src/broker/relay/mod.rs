@@ -1,0 +1,107 @@
+//! The relay: what joins the shards of one process, or of many tasks, to one order per channel.
+//!
+//! `embedded` joins the shards of one process with nothing beside it; `redis` joins many tasks
+//! through Redis Pub/Sub. Both are machines without I/O and have one shape: `subscribe`,
+//! `unsubscribe` and `publish` with tokens go in, [`Event`]s come out.
+
+mod embedded;
+
+use std::sync::Arc;
+
+use crate::broker::publication::Publication;
+use crate::broker::refusal::Refusal;
+
+pub use embedded::Embedded;
+
+/// Most shards of one process; a set of shards is one word.
+pub const SHARDS_MAX: usize = 64;
+
+/// One shard of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ShardId(pub u8);
+
+/// What a client waits for, named by the shard that asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Token(pub u64);
+
+/// What a shard is interested in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// One channel.
+    Channel(Arc<str>),
+    /// Every channel that the pattern matches.
+    Pattern(Arc<str>),
+}
+
+/// From one shard to another: immutable once made.
+#[derive(Clone, Debug)]
+pub enum Mail {
+    /// To a home shard.
+    Request(Request),
+    /// From a home shard.
+    Reply(Reply),
+}
+
+/// Asked of a home shard.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// Order this and give it to all that are interested.
+    Publish {
+        /// What is said.
+        publication: Arc<Publication>,
+        /// Answered with [`Reply::Accepted`] where somebody waits.
+        token: Option<Token>,
+    },
+    /// The sender's interest begins or ends.
+    Interest {
+        /// In what.
+        target: Target,
+        /// Whether it begins.
+        is_wanted: bool,
+        /// The asking shard's number for this begin; answered with it.
+        number: u64,
+    },
+}
+
+/// Answered by a home shard.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// The publication has its place in the order.
+    Accepted(Token),
+    /// The interest of this number is known here.
+    Confirmed {
+        /// In what.
+        target: Target,
+        /// The number of the request.
+        number: u64,
+    },
+    /// A publication for the subscribers of the receiving shard.
+    Deliver(Arc<Publication>),
+}
+
+/// What the shard has to do.
+#[derive(Debug)]
+pub enum Event {
+    /// What this token waited for is done.
+    Settled(Token),
+    /// What this token waited for is not done, or not known to be done.
+    Refused(Token, Refusal),
+    /// Give this to subscribers here.
+    Deliver {
+        /// What is said.
+        publication: Arc<Publication>,
+        /// To whom.
+        audience: Audience,
+    },
+}
+
+/// Which of the subscriptions here a delivery is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// All that match the channel.
+    All,
+    /// Those to the channel itself, not those to patterns.
+    Exact,
+    /// Those to this pattern, which matches the channel.
+    Pattern(Arc<str>),
+}

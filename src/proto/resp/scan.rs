@@ -1,0 +1,169 @@
+//! What arrives on a subscriber connection, found without building it.
+
+use std::ops::Range;
+
+use crate::proto::resp::Error;
+use crate::proto::resp::Limits;
+use crate::proto::resp::Skip;
+use crate::proto::resp::measure::measure;
+use crate::proto::resp::token::Stop;
+use crate::proto::resp::token::bulk_body;
+use crate::proto::resp::token::length;
+
+/// The fewest bytes of a bulk string: `$0`, CR, LF, CR, LF.
+const BULK_BYTES_MIN: usize = 6;
+
+/// What is at the front of the buffer. Ranges are indexes into it, so that the caller can borrow a
+/// payload mutably and decode it in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scanned {
+    /// Not all of it has come. It is not worth another try before the buffer holds `bytes_min`
+    /// bytes, which is more than it holds and never more than the reply has.
+    Incomplete {
+        /// Counted from the front of the buffer.
+        bytes_min: usize,
+    },
+    /// A `message` or `smessage`.
+    Message {
+        /// The channel it was published to.
+        channel: Range<usize>,
+        /// What was published.
+        payload: Range<usize>,
+        /// The first byte behind it.
+        end: usize,
+    },
+    /// A `pmessage`.
+    PatternMessage {
+        /// The pattern as it was subscribed to.
+        pattern: Range<usize>,
+        /// The channel it was published to.
+        channel: Range<usize>,
+        /// What was published.
+        payload: Range<usize>,
+        /// The first byte behind it.
+        end: usize,
+    },
+    /// A message with a part of more than `bulk_bytes_max` bytes. It need not have come: `skip`
+    /// passes over it as it comes, from its first byte on. A publisher's fault is not the
+    /// connection's.
+    Oversize {
+        /// The channel, unless it is what is too large or stands behind it.
+        channel: Option<Range<usize>>,
+        /// The announced bytes of the part.
+        part_bytes: usize,
+        /// Passes over the message.
+        skip: Skip,
+    },
+    /// Any other reply, complete: give it to [`parse`](crate::proto::resp::parse).
+    Other {
+        /// The first byte behind it.
+        end: usize,
+    },
+}
+
+/// Looks at what is at the front of `bytes`, on a connection that subscribes: on others a RESP2
+/// array could look like a message.
+///
+/// A message is a push (RESP3, "Pushes") or an array (RESP2) of bulk strings as "Pub/sub" of the
+/// Redis manual has them, without attributes; `items_max` and `depth_max` are not asked about it.
+/// An incomplete reply is looked at again from its front: a message costs nothing, because its
+/// lengths stand in front of what they count.
+///
+/// # Errors
+///
+/// Any [`Error`] means that the stream is lost.
+pub fn scan(bytes: &[u8], limits: &Limits) -> Result<Scanned, Error> {
+    let found = match message(bytes, limits) {
+        Ok(None) => measure(bytes, limits).map(|end| Scanned::Other { end }),
+        Ok(Some(message)) => Ok(message),
+        Err(stop) => Err(stop),
+    };
+    match found {
+        Ok(scanned) => Ok(scanned),
+        Err(Stop::Incomplete(bytes_min)) => Ok(Scanned::Incomplete { bytes_min }),
+        Err(Stop::Broken(error)) => Err(error),
+    }
+}
+
+/// The message at the front of `bytes`; `None` when it is something else, or too short to tell.
+fn message(bytes: &[u8], limits: &Limits) -> Result<Option<Scanned>, Stop> {
+    let Some((b'*' | b'>', rest)) = bytes.split_first() else { return Ok(None) };
+    if rest.starts_with(b"3\r\n$7\r\nmessage\r\n") {
+        return exact(bytes, 1 + 16, limits);
+    }
+    if rest.starts_with(b"3\r\n$8\r\nsmessage\r\n") {
+        return exact(bytes, 1 + 17, limits);
+    }
+    if rest.starts_with(b"4\r\n$8\r\npmessage\r\n") {
+        return by_pattern(bytes, 1 + 17, limits);
+    }
+    Ok(None)
+}
+
+fn exact(bytes: &[u8], at: usize, limits: &Limits) -> Result<Option<Scanned>, Stop> {
+    let (channel, at) = match part(bytes, at, 1, limits)? {
+        Part::Bulk(channel, next) => (channel, next),
+        Part::Other => return Ok(None),
+        Part::TooLong(part_bytes, skip) => {
+            return Ok(Some(Scanned::Oversize { channel: None, part_bytes, skip }));
+        }
+    };
+    Ok(match part(bytes, at, 0, limits)? {
+        Part::Bulk(payload, end) => Some(Scanned::Message { channel, payload, end }),
+        Part::Other => None,
+        Part::TooLong(part_bytes, skip) => {
+            Some(Scanned::Oversize { channel: Some(channel), part_bytes, skip })
+        }
+    })
+}
+
+fn by_pattern(bytes: &[u8], at: usize, limits: &Limits) -> Result<Option<Scanned>, Stop> {
+    let (pattern, at) = match part(bytes, at, 2, limits)? {
+        Part::Bulk(pattern, next) => (pattern, next),
+        Part::Other => return Ok(None),
+        Part::TooLong(part_bytes, skip) => {
+            return Ok(Some(Scanned::Oversize { channel: None, part_bytes, skip }));
+        }
+    };
+    Ok(match exact(bytes, at, limits)? {
+        Some(Scanned::Message { channel, payload, end }) => {
+            Some(Scanned::PatternMessage { pattern, channel, payload, end })
+        }
+        other => other,
+    })
+}
+
+/// One part of a message.
+enum Part {
+    /// Where it lies, and the first byte behind it.
+    Bulk(Range<usize>, usize),
+    /// More bytes than the limit.
+    TooLong(usize, Skip),
+    /// Not a bulk string: so this is no message.
+    Other,
+}
+
+/// Reads the part at `at`, behind which `parts_count` more are to come.
+fn part(bytes: &[u8], at: usize, parts_count: usize, limits: &Limits) -> Result<Part, Stop> {
+    let others_bytes = parts_count * BULK_BYTES_MIN;
+    let found = match bytes.get(at) {
+        None => Err(Stop::Incomplete(at + BULK_BYTES_MIN)),
+        Some(b'$') => length(bytes, at + 1),
+        Some(_) => return Ok(Part::Other),
+    };
+    let found = match found {
+        Ok((None, _)) => return Ok(Part::Other),
+        Ok((Some(part_bytes), start)) if limits.bulk_bytes_max < part_bytes => {
+            return Ok(Part::TooLong(part_bytes, Skip::new(start, part_bytes, parts_count)));
+        }
+        Ok((Some(part_bytes), start)) => bulk_body(bytes, start, part_bytes)
+            .map(|(_, next)| Part::Bulk(start..start + part_bytes, next)),
+        Err(stop) => Err(stop),
+    };
+    match found {
+        Err(Stop::Incomplete(bytes_min)) => {
+            Err(Stop::Incomplete(bytes_min.saturating_add(others_bytes)))
+        }
+        found => found,
+    }
+}

@@ -1,0 +1,77 @@
+//! Which slot of a cluster a key or a sharded channel belongs to.
+
+use memchr::memchr;
+
+/// Slots of a cluster ("Redis cluster specification", "Key distribution model").
+pub const SLOTS_COUNT: u16 = 16_384;
+
+/// CRC-16 of each byte: polynomial 0x1021, from zero, most significant bit first (the same
+/// specification's appendix).
+const TABLE: [u16; 256] = table();
+
+const fn table() -> [u16; 256] {
+    let mut table = [0; 256];
+    let mut byte: u16 = 0;
+    while byte < 256 {
+        let mut rest = byte << 8;
+        let mut bit = 0;
+        while bit < 8 {
+            rest = if rest & 0x8000 == 0 { rest << 1 } else { (rest << 1) ^ 0x1021 };
+            bit += 1;
+        }
+        #[expect(clippy::indexing_slicing, reason = "at compile time, below 256")]
+        {
+            table[byte as usize] = rest;
+        }
+        byte += 1;
+    }
+    table
+}
+
+/// The slot of `key`. Where it has a `{`, and a `}` not directly behind it, only what stands
+/// between the first such two counts ("Hash tags").
+#[must_use]
+pub fn slot_of(key: &[u8]) -> u16 {
+    crc16(hash_tag(key).unwrap_or(key)) % SLOTS_COUNT
+}
+
+fn hash_tag(key: &[u8]) -> Option<&[u8]> {
+    let rest = key.get(memchr(b'{', key)? + 1..)?;
+    let tag = rest.get(..memchr(b'}', rest)?)?;
+    (!tag.is_empty()).then_some(tag)
+}
+
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc: u16, byte| {
+        let [high, _] = crc.to_be_bytes();
+        let step = TABLE.get(usize::from(high ^ byte)).copied().unwrap_or_default();
+        (crc << 8) ^ step
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::crc16;
+    use super::slot_of;
+
+    #[test]
+    fn the_check_value_of_the_specification_holds() {
+        assert_eq!(crc16(b"123456789"), 0x31C3);
+        assert_eq!(slot_of(b""), 0);
+        // As `CLUSTER KEYSLOT` answers.
+        assert_eq!(slot_of(b"somekey"), 11_058);
+        assert_eq!(slot_of(b"foo{hash_tag}"), 2515);
+        assert_eq!(slot_of(b"bar{hash_tag}"), 2515);
+    }
+
+    #[test]
+    fn only_the_first_tag_that_is_not_empty_counts() {
+        let is_same = |one: &[u8], other: &[u8]| slot_of(one) == slot_of(other);
+        assert!(is_same(b"{user1000}.following", b"{user1000}.followers"));
+        assert!(is_same(b"foo{{bar}}zap", b"{bar"));
+        assert!(is_same(b"foo{bar}{zap}", b"bar"));
+        assert_eq!(slot_of(b"foo{}{bar}"), crc16(b"foo{}{bar}") % 16_384);
+        assert_eq!(slot_of(b"foo{bar"), crc16(b"foo{bar") % 16_384);
+        assert_eq!(slot_of(b"}foo{"), crc16(b"}foo{") % 16_384);
+    }
+}
