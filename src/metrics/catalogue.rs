@@ -4,6 +4,7 @@
 //! [`ShardCounters`](super::counters::ShardCounters) and of the page in [`text`](super::text), and
 //! a test holds the three together.
 
+use crate::metrics::auth;
 use crate::metrics::relay;
 
 pub use crate::metrics::close_code::CloseCode;
@@ -162,7 +163,7 @@ pub const IO_DRIVER: Series = series(
 );
 
 /// All series, in the order of the page.
-pub const SERIES: [Series; 27] = [
+pub const SERIES: [Series; 30] = [
     CONNECTIONS_ACTIVE,
     HANDSHAKES,
     MESSAGES_RECEIVED,
@@ -179,6 +180,9 @@ pub const SERIES: [Series; 27] = [
     RELAY_MAIL,
     RELAY_PAUSED,
     REFUSALS,
+    auth::REJECTED,
+    auth::SIGNATURES,
+    auth::KNOWN,
     relay::UP,
     relay::RECONNECTS,
     relay::GAP,
@@ -306,6 +310,10 @@ label! {
         SlowConsumer = "slow_consumer",
         /// The session collected more refusals than `limits.refusals`.
         Refusals = "refusals",
+        /// The token was not, or no longer, believed.
+        Token = "token",
+        /// The peer went on sending faster than it may.
+        Rate = "rate",
         /// A fault of ours in the state of this connection.
         Internal = "internal",
     }

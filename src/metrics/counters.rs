@@ -7,6 +7,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
+use crate::metrics::auth::AuthCounters;
 use crate::metrics::catalogue::CloseCode;
 use crate::metrics::catalogue::ConnectionError;
 use crate::metrics::catalogue::Handshake;
@@ -195,6 +196,8 @@ pub struct ShardCounters {
     pub relay_paused: Counter,
     /// STOMP frames refused, by reason.
     pub refusals: Labelled<Refusal, { Refusal::ALL.len() }>,
+    /// What became of tokens.
+    pub auth: AuthCounters,
     /// What the shard's relay has done.
     pub relay: RelayCounters,
 }

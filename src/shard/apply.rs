@@ -77,6 +77,7 @@ impl Shard {
                     tracing::info!(?peer, session = session.id(), suppressed, "refused: {refusal}");
                 }
             }
+            Output::Rejected(reject) => self.count_rejected(now, id, session, reject),
             Output::Close(reason) => return Err(reason),
         }
         Ok(())

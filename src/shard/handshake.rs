@@ -168,10 +168,12 @@ impl Shard {
             Phase::Echo(Box::new(decoder))
         } else {
             let session_id = format!("{:016x}", self.random.next());
+            let auth = self.options.auth.as_ref();
+            let token = auth.and_then(|it| http::credentials::token(request, &it.sources));
             Phase::Stomp(Box::new(Stomp {
                 ws: decoder,
                 decoder: stomp::Decoder::new(self.options.stomp),
-                session: Session::new(session_id),
+                session: Session::new(session_id, token.map(Box::from)),
             }))
         };
         Ok((phase, origin.is_some()))

@@ -109,6 +109,8 @@ impl Shard {
                     now,
                     options: &options.session,
                     router: &options.router,
+                    rules: &options.rules,
+                    verifier: self.verifier.as_mut(),
                     node: &self.node,
                     messages_count: &mut self.messages_count,
                 };

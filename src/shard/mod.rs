@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod auth;
 mod closing;
 mod connection;
 mod fanout;

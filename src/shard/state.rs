@@ -22,10 +22,13 @@ use crate::metrics::Handshake;
 use crate::metrics::Rejected;
 use crate::metrics::ShardCounters;
 use crate::metrics::health::Health;
+use crate::policy::auth::Verifier;
+use crate::policy::rules::Rules;
 use crate::proto::http;
 use crate::proto::http::origin::OriginPatterns;
 use crate::proto::stomp;
 use crate::proto::ws;
+use crate::shard::auth::AuthOptions;
 use crate::shard::connection::Connection;
 use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Head;
@@ -58,6 +61,10 @@ pub struct Options {
     pub http: http::Limits,
     /// Where destinations lead.
     pub router: Router,
+    /// Who may use which.
+    pub rules: Rules,
+    /// How clients prove who they are; none means that they do not.
+    pub auth: Option<AuthOptions>,
     /// Pages of other origins that may connect; empty means the same origin only.
     pub origins: OriginPatterns,
     /// Whether `/echo` is served.
@@ -136,6 +143,9 @@ pub struct Shard {
     pub(super) delivered: Vec<Instant>,
     pub(super) slow: Vec<Key>,
     pub(super) log_limit: LogLimit,
+    pub(super) audit_limit: LogLimit,
+    /// Judges tokens, where they are needed.
+    pub(super) verifier: Option<Verifier>,
     /// While the shard has no credit, and so reads nothing; then the end of the last long pause.
     pub(super) paused: Pause,
     pub(super) is_draining: bool,
@@ -203,6 +213,9 @@ impl Shard {
             delivered: Vec::new(),
             slow: Vec::new(),
             log_limit: LogLimit::new(),
+            audit_limit: LogLimit::new(),
+            verifier: (options.auth.as_ref())
+                .map(|it| Verifier::new(it.verifier.clone(), Arc::clone(&it.keys))),
             paused: Pause::default(),
             is_draining: false,
             random,

@@ -88,7 +88,7 @@ impl Shard {
                 }
                 if stomp.session.next_deadline().is_some_and(|it| it <= instant) {
                     self.with_session(now, id, |session, outputs| {
-                        session.handle_timer(instant, outputs);
+                        session.handle_timer(now, outputs);
                     });
                 }
                 self.expire_open(now, id, ended_at);

@@ -1,7 +1,9 @@
 //! One client's STOMP session: what each of its frames means, given who it is and what it may.
 //!
-//! This file has the session's state and its ends; `connect`, `frames` and `replies` have the rest.
+//! This file has the session's state and its ends; `connect`, `auth`, `frames` and `replies` have
+//! the rest.
 
+mod auth;
 mod connect;
 mod frames;
 mod replies;
@@ -17,12 +19,17 @@ use crate::broker::refusal::Refusal;
 use crate::broker::router::Interest;
 use crate::broker::router::Router;
 use crate::broker::table::SubscriptionKey;
+use crate::policy::auth::Reject;
+use crate::policy::auth::Verifier;
+use crate::policy::rules::Rules;
 use crate::proto::stomp;
 use crate::proto::stomp::Command;
 use crate::proto::stomp::Version;
 use crate::stdx::rate::Bucket;
 use crate::stdx::time::Instant;
 use crate::stdx::time::Now;
+
+pub use crate::broker::session::auth::AuthOptions;
 
 /// Longest `receipt`, subscription id or transaction name in bytes.
 const NAME_BYTES_MAX: usize = 256;
@@ -54,6 +61,8 @@ pub struct Options {
     pub refusals_max: u32,
     /// The `server` header of CONNECTED.
     pub server: String,
+    /// How a client proves who it is; none means that its `login` is believed.
+    pub auth: Option<AuthOptions>,
 }
 
 /// What a session needs from its shard while it handles one frame.
@@ -65,6 +74,10 @@ pub struct Context<'a> {
     pub options: &'a Options,
     /// Where destinations lead.
     pub router: &'a Router,
+    /// Who may use which.
+    pub rules: &'a Rules,
+    /// Judges tokens, where they are needed.
+    pub verifier: Option<&'a mut Verifier>,
     /// Prefix of the message ids of this shard.
     pub node: &'a str,
     /// Counts the messages of this shard.
@@ -91,6 +104,8 @@ pub enum Output {
     },
     /// A frame was refused; counted by its code.
     Refused(Refusal),
+    /// A token was not, or no longer, believed; counted by its reason.
+    Rejected(Reject),
     /// Start to close.
     Close(CloseReason),
 }
@@ -154,6 +169,10 @@ pub struct Session {
     /// Encoded for channels; the session id until the client names itself.
     user: Box<str>,
     is_named: bool,
+    /// What it lives by, where tokens are needed.
+    token: Option<Box<auth::Token>>,
+    /// The token that came with the upgrade, until CONNECT.
+    http_token: Option<Box<str>>,
     /// Hashed with a secret: clients choose the ids.
     subscriptions: HashMap<Box<str>, Entry>,
     transactions: Vec<Transaction>,
@@ -175,6 +194,7 @@ enum State {
 struct Entry {
     key: Option<SubscriptionKey>,
     hears_errors: bool,
+    hears_session: bool,
     has_id: bool,
 }
 
@@ -186,9 +206,9 @@ struct Transaction {
 }
 
 impl Session {
-    /// A session that waits for CONNECT.
+    /// A session that waits for CONNECT; `http_token` came with its upgrade.
     #[must_use]
-    pub fn new(id: String) -> Self {
+    pub fn new(id: String, http_token: Option<Box<str>>) -> Self {
         let id = id.into_boxed_str();
         Self {
             state: State::Fresh,
@@ -196,6 +216,8 @@ impl Session {
             user: id.clone(),
             id,
             is_named: false,
+            token: None,
+            http_token,
             subscriptions: HashMap::default(),
             transactions: Vec::new(),
             receipts_pending: 0,
@@ -234,7 +256,8 @@ impl Session {
     pub fn next_deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Ending { deadline, .. } => Some(*deadline),
-            State::Fresh | State::Open | State::Ended => None,
+            State::Open => self.token.as_ref().map(|it| it.next_deadline()),
+            State::Fresh | State::Ended => None,
         }
     }
 
@@ -260,7 +283,11 @@ impl Session {
             (State::Open, Command::Connect | Command::Stomp) => {
                 self.break_off(frame, "already connected", out);
             }
-            (State::Open, _) => self.handle_open(frame, context, out),
+            (State::Open, _) => {
+                if self.token.is_none() || self.check_token(frame, context, out) {
+                    self.handle_open(frame, context, out);
+                }
+            }
             (State::Ending { .. } | State::Ended, _) => {}
         }
     }
@@ -275,12 +302,17 @@ impl Session {
         self.end_if_settled(out);
     }
 
-    /// Ends a DISCONNECT that has waited long enough.
-    pub fn handle_timer(&mut self, now: Instant, out: &mut Vec<Output>) {
-        if self.next_deadline().is_some_and(|deadline| deadline <= now) {
-            self.receipts_pending = 0;
-            self.end_if_settled(out);
+    /// Does what is due: ends a DISCONNECT that has waited long enough, warns of the end of a
+    /// token, and ends the session with it.
+    pub fn handle_timer(&mut self, now: Now, out: &mut Vec<Output>) {
+        if !self.next_deadline().is_some_and(|deadline| deadline <= now.instant) {
+            return;
         }
+        if self.state == State::Open {
+            return self.expire_token(now, out);
+        }
+        self.receipts_pending = 0;
+        self.end_if_settled(out);
     }
 
     /// Gives up a client whose heart-beats stopped: the one ERROR, as Spring words it, then the

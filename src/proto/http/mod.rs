@@ -7,6 +7,7 @@
 
 pub mod origin;
 
+pub mod credentials;
 mod error;
 mod request;
 mod response;
