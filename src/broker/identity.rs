@@ -7,6 +7,16 @@ pub use crate::stdx::percent::push_encoded;
 /// escapes are decoded, then the id is encoded again. `None` when an escape is cut or is not UTF-8.
 #[must_use]
 pub fn canonical(written: &str) -> Option<String> {
+    let user = decode(written)?;
+    let mut out = String::with_capacity(written.len());
+    push_encoded(&mut out, &user);
+    Some(out)
+}
+
+/// The user id that `written` stands for in a destination or channel. `None` when an escape is cut
+/// or is not UTF-8, or when it is no id.
+#[must_use]
+pub fn decode(written: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(written.len());
     let mut rest = written.bytes();
     while let Some(byte) = rest.next() {
@@ -22,9 +32,7 @@ pub fn canonical(written: &str) -> Option<String> {
     if user.is_empty() || user.contains(['\r', '\n', '\0']) {
         return None;
     }
-    let mut out = String::with_capacity(written.len());
-    push_encoded(&mut out, &user);
-    Some(out)
+    Some(user)
 }
 
 /// Whether `text` can stand as a header value for every known client: not empty, no white space,

@@ -69,19 +69,13 @@ impl Publication {
         // Writing to a String cannot fail.
         write!(message_id, "{}-{:x}", origin.node, origin.number).expect("a String takes all");
         let content_type = frame.headers.get("content-type").and_then(without_space);
-        let is_octets =
-            content_type.as_deref().is_some_and(|it| it.starts_with("application/octet-stream"));
-        let is_text =
-            frame.body.is_empty() || (!is_octets && simdutf8::basic::from_utf8(frame.body).is_ok());
+        let is_text = is_text(frame.body, content_type.as_deref());
         let headers = frame
             .headers
             .iter()
             .filter(|(name, value)| passes(name, value))
             .map(|(name, value)| (Box::from(name), Box::from(value)))
             .collect();
-        let mut body_nul = Vec::with_capacity(frame.body.len() + 1);
-        body_nul.extend_from_slice(frame.body);
-        body_nul.push(0);
         Self {
             channel: channel.into_boxed_str(),
             destination: destination.into_boxed_str(),
@@ -91,7 +85,31 @@ impl Publication {
             timestamp_ms: origin.unix_ms,
             received_at: origin.received_at,
             headers,
-            body_nul: body_nul.into(),
+            body_nul: with_nul(frame.body),
+            is_text,
+        }
+    }
+
+    /// Makes the publication of what a relay carried here; `headers` pass the same sieve as those
+    /// of a SEND.
+    #[must_use]
+    pub fn from_relay<'h>(
+        carried: Carried<'_>,
+        headers: impl Iterator<Item = (&'h str, &'h str)>,
+    ) -> Self {
+        let content_type = carried.content_type.and_then(without_space);
+        let is_text = is_text(carried.body, content_type.as_deref());
+        let headers = headers.filter(|(name, value)| !name.is_empty() && passes(name, value));
+        Self {
+            channel: carried.channel.into(),
+            destination: carried.destination.into_boxed_str(),
+            message_id: carried.message_id.into_boxed_str(),
+            content_type,
+            sender: carried.sender.map(Box::from),
+            timestamp_ms: carried.timestamp_ms,
+            received_at: carried.received_at,
+            headers: headers.map(|(name, value)| (Box::from(name), Box::from(value))).collect(),
+            body_nul: with_nul(carried.body),
             is_text,
         }
     }
@@ -116,6 +134,42 @@ pub struct Origin<'a> {
     pub unix_ms: u64,
     /// Now, on the clock that all shards share.
     pub received_at: Instant,
+}
+
+/// What a relay carried here, checked by the relay but for its headers and content type.
+#[derive(Debug)]
+pub struct Carried<'a> {
+    /// Where the relay carried it.
+    pub channel: &'a str,
+    /// The destination that receivers see.
+    pub destination: String,
+    /// Equal for all receivers.
+    pub message_id: String,
+    /// As it was said.
+    pub content_type: Option<&'a str>,
+    /// The sender's user id, fit for a header.
+    pub sender: Option<&'a str>,
+    /// In milliseconds since the Unix epoch.
+    pub timestamp_ms: u64,
+    /// When its bytes were received here.
+    pub received_at: Instant,
+    /// The body.
+    pub body: &'a [u8],
+}
+
+/// Whether a body leaves as text: UTF-8, and not declared as octets.
+fn is_text(body: &[u8], content_type: Option<&str>) -> bool {
+    let is_octets = content_type.is_some_and(|it| it.starts_with("application/octet-stream"));
+    body.is_empty() || (!is_octets && simdutf8::basic::from_utf8(body).is_ok())
+}
+
+/// The body and its NUL in one allocation: the zeros are laid out first, because a shared slice can
+/// only be made at its full length.
+fn with_nul(body: &[u8]) -> Arc<[u8]> {
+    let mut body_nul: Arc<[u8]> = std::iter::repeat_n(0, body.len() + 1).collect();
+    let bytes = Arc::get_mut(&mut body_nul).expect("nobody else has it yet");
+    bytes[..body.len()].copy_from_slice(body);
+    body_nul
 }
 
 /// Whether a sender's own header is handed on. Values that are empty or show white space make whole

@@ -75,6 +75,7 @@ impl Shard {
                 }
                 Event::Settled(token) => self.settle_token(now, token),
                 Event::Refused(token, refusal) => self.refuse_token(now, token, refusal),
+                Event::Control(_) => {}
             }
         }
         self.close_slow(now);

@@ -374,6 +374,7 @@ mod tests {
                             format!("{} {}", it.channel, it.message_id)
                         }
                         Event::Refused(token, _) => format!("refused {}", token.0),
+                        Event::Control(_) => unreachable!("nobody says any"),
                     });
                 }
                 for to in 0..relays.len() {

@@ -5,6 +5,7 @@
 //! `unsubscribe` and `publish` with tokens go in, [`Event`]s come out.
 
 mod embedded;
+pub mod redis;
 
 use std::sync::Arc;
 
@@ -93,6 +94,8 @@ pub enum Event {
         /// To whom.
         audience: Audience,
     },
+    /// A proved word to the whole fleet, or to one task of it.
+    Control(redis::Control),
 }
 
 /// Which of the subscriptions here a delivery is for.

@@ -1,0 +1,331 @@
+//! What waits to be written and what was written and not answered.
+//!
+//! An entry is written at most once: what a lost link has not answered is refused as unknown. Only
+//! an answer that says "not here" sends an entry on, to the node that has its slot now.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::broker::refusal::Code;
+use crate::broker::refusal::Refusal;
+use crate::broker::relay::Event;
+use crate::broker::relay::Token;
+use crate::broker::relay::redis::options::Mode;
+use crate::broker::relay::redis::options::Options;
+use crate::broker::relay::redis::topology::NodeId;
+use crate::broker::relay::redis::topology::Routes;
+use crate::proto::resp;
+use crate::stdx::time::Instant;
+
+/// Most entries that one node has to answer; with it at the longest round trip there is, about a
+/// million a second.
+const UNANSWERED_MAX: usize = 16 * 1024;
+/// Bytes of an entry beside those of its command.
+const ENTRY_BYTES: usize = 64;
+/// Round trips that nobody has taken; further ones are not measured.
+const ROUND_TRIPS_MAX: usize = 4096;
+
+/// One command that waits: PUBLISH, SPUBLISH or XADD.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Place in the order of all entries.
+    number: u64,
+    token: Option<Token>,
+    queued_at: Instant,
+    slot: u16,
+    /// At a node that does not own the slot yet, ASKING goes before it.
+    is_asking: bool,
+    is_publish: bool,
+    command: Box<[u8]>,
+}
+
+/// One command that was written.
+#[derive(Debug)]
+pub(super) struct Written {
+    token: Option<Token>,
+    written_at: Instant,
+    slot: u16,
+    /// Whether an integer answers it, not a stream's id.
+    pub(super) is_publish: bool,
+    /// Kept where a cluster may send it on.
+    entry: Option<Entry>,
+}
+
+/// The entries of one core.
+///
+/// Invariants: within a lane, numbers rise; `waiting_bytes` is the sum over all that wait and at
+/// most the bound; `flying` counts, by slot, what was written and not answered, in a cluster only.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    mode: Mode,
+    bytes_max: usize,
+    timeout: Duration,
+    next_number: u64,
+    /// By node; those whose slot has no owner under `None`.
+    lanes: BTreeMap<Option<NodeId>, VecDeque<Entry>>,
+    waiting_bytes: usize,
+    unanswered: BTreeMap<NodeId, usize>,
+    /// Where the unanswered entries of a slot are, and how many: another node is not sent any
+    /// before they are answered, or the order would be lost.
+    flying: BTreeMap<u16, (NodeId, usize)>,
+    round_trips: Vec<Duration>,
+}
+
+impl Publisher {
+    pub(super) fn new(options: &Options) -> Self {
+        Self {
+            mode: options.mode,
+            bytes_max: options.outbox_bytes_max,
+            timeout: options.outbox_timeout,
+            next_number: 0,
+            lanes: BTreeMap::new(),
+            waiting_bytes: 0,
+            unanswered: BTreeMap::new(),
+            flying: BTreeMap::new(),
+            round_trips: Vec::new(),
+        }
+    }
+
+    pub(super) const fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    /// Whether so little waits that more may be read from clients.
+    pub(super) const fn has_room(&self) -> bool {
+        self.waiting_bytes <= self.bytes_max / 2
+    }
+
+    pub(super) fn unanswered_count(&self) -> usize {
+        self.unanswered.values().sum()
+    }
+
+    /// Queues `parts` for whoever has the slot of `key`.
+    ///
+    /// # Errors
+    ///
+    /// A refusal when too much waits already.
+    pub(super) fn push(
+        &mut self,
+        now: Instant,
+        key: &[u8],
+        parts: &[&[u8]],
+        is_publish: bool,
+        token: Option<Token>,
+        routes: &Routes,
+    ) -> Result<Option<NodeId>, Refusal> {
+        let mut command = Vec::new();
+        resp::push_command(&mut command, parts);
+        let bytes = command.len() + ENTRY_BYTES;
+        if self.bytes_max < self.waiting_bytes.saturating_add(bytes) {
+            let text = "too much waits for Redis already (relay.outbox_bytes); try again later";
+            return Err(Refusal::new(Code::RelayUnavailable, text));
+        }
+        self.waiting_bytes += bytes;
+        let slot = match self.mode {
+            Mode::PubSub => 0,
+            Mode::Sharded => resp::slot_of(key),
+        };
+        let node = routes.node_of(slot);
+        let number = self.next_number;
+        self.next_number += 1;
+        let command = command.into_boxed_slice();
+        let entry =
+            Entry { number, token, queued_at: now, slot, is_asking: false, is_publish, command };
+        self.lanes.entry(node).or_default().push_back(entry);
+        Ok(node)
+    }
+
+    pub(super) fn wants_transmit(&self, node: NodeId) -> bool {
+        let unanswered_count = self.unanswered.get(&node).copied().unwrap_or(0);
+        let first = self.lanes.get(&Some(node)).and_then(VecDeque::front);
+        unanswered_count < UNANSWERED_MAX && first.is_some_and(|it| self.may_fly(node, it))
+    }
+
+    fn may_fly(&self, node: NodeId, entry: &Entry) -> bool {
+        self.mode == Mode::PubSub || self.flying.get(&entry.slot).is_none_or(|it| it.0 == node)
+    }
+
+    /// Appends what node `node` is due, up to `bytes_max` or one entry; from then on it counts as
+    /// written, and `sent` is told, with whether ASKING stands before it.
+    pub(super) fn transmit(
+        &mut self,
+        now: Instant,
+        node: NodeId,
+        out: &mut Vec<u8>,
+        bytes_max: usize,
+        sent: &mut impl FnMut(bool, Written),
+    ) {
+        while out.len() < bytes_max && self.wants_transmit(node) {
+            let lane = self.lanes.get_mut(&Some(node));
+            let Some(entry) = lane.and_then(VecDeque::pop_front) else { return };
+            self.waiting_bytes -= entry.bytes();
+            *self.unanswered.entry(node).or_default() += 1;
+            if entry.is_asking {
+                resp::push_command(out, &[b"ASKING"]);
+            }
+            out.extend_from_slice(&entry.command);
+            let Entry { token, slot, is_asking, is_publish, .. } = entry;
+            let kept = match self.mode {
+                Mode::PubSub => None,
+                Mode::Sharded => {
+                    self.flying.entry(slot).or_insert((node, 0)).1 += 1;
+                    Some(entry)
+                }
+            };
+            sent(is_asking, Written { token, written_at: now, slot, is_publish, entry: kept });
+        }
+    }
+
+    /// An entry was taken: its token is settled.
+    pub(super) fn settle(
+        &mut self,
+        now: Instant,
+        node: NodeId,
+        written: Written,
+        events: &mut VecDeque<Event>,
+    ) {
+        self.land(node, &written);
+        if self.round_trips.len() < ROUND_TRIPS_MAX {
+            self.round_trips.push(now.since(written.written_at));
+        }
+        events.extend(written.token.map(Event::Settled));
+    }
+
+    /// An entry was not taken, or it is not known whether.
+    pub(super) fn refuse(
+        &mut self,
+        node: NodeId,
+        written: Written,
+        refusal: Refusal,
+        events: &mut VecDeque<Event>,
+    ) {
+        self.land(node, &written);
+        events.extend(written.token.map(|token| Event::Refused(token, refusal)));
+    }
+
+    /// An entry was not taken because its slot is elsewhere: it waits in its place for `to`, the
+    /// slot's owner or, with `is_asking`, the node that is about to be. Gives it back when it can
+    /// wait no more, or was not kept.
+    pub(super) fn resend(
+        &mut self,
+        node: NodeId,
+        mut written: Written,
+        to: Option<NodeId>,
+        is_asking: bool,
+    ) -> Result<(), Written> {
+        let Some(mut entry) = written.entry.take() else { return Err(written) };
+        self.land(node, &written);
+        entry.is_asking = is_asking;
+        self.waiting_bytes += entry.bytes();
+        self.insert(to, entry);
+        Ok(())
+    }
+
+    /// Moves what waits for slot `slot` to its owner of now; order is kept.
+    pub(super) fn reroute_slot(&mut self, slot: u16, routes: &Routes) {
+        self.reroute_where(routes, |entry| entry.slot == slot);
+    }
+
+    /// Moves all that waits to the owners of now; order is kept.
+    pub(super) fn reroute(&mut self, routes: &Routes) {
+        self.reroute_where(routes, |_| true);
+    }
+
+    fn reroute_where(&mut self, routes: &Routes, moves: impl Fn(&Entry) -> bool) {
+        let mut moved = Vec::new();
+        for (node, lane) in &mut self.lanes {
+            let strays =
+                |it: &Entry| moves(it) && !it.is_asking && routes.node_of(it.slot) != *node;
+            if lane.iter().any(strays) {
+                let (strays, rest): (VecDeque<Entry>, VecDeque<Entry>) =
+                    std::mem::take(lane).into_iter().partition(strays);
+                *lane = rest;
+                moved.extend(strays);
+            }
+        }
+        for entry in moved {
+            self.insert(routes.node_of(entry.slot), entry);
+        }
+        self.lanes.retain(|_, lane| !lane.is_empty());
+    }
+
+    /// Refuses what has waited too long. Returns how many that are.
+    pub(super) fn expire(&mut self, now: Instant, events: &mut VecDeque<Event>) -> u64 {
+        let mut count = 0;
+        for lane in self.lanes.values_mut() {
+            while let Some(late) = lane.pop_front_if(|it| self.timeout <= now.since(it.queued_at)) {
+                count += 1;
+                self.waiting_bytes -= late.bytes();
+                let text = "Redis could not be reached in time; nothing was sent, try again later";
+                let refusal = Refusal::new(Code::RelayUnavailable, text);
+                events.extend(late.token.map(|token| Event::Refused(token, refusal)));
+            }
+        }
+        count
+    }
+
+    /// The links of `node` are gone for good: ASKING there leads nowhere.
+    pub(super) fn forget(&mut self, node: NodeId, routes: &Routes) {
+        if let Some(lane) = self.lanes.get_mut(&Some(node)) {
+            for entry in lane {
+                entry.is_asking = false;
+            }
+        }
+        self.reroute(routes);
+    }
+
+    pub(super) fn is_idle(&self, node: NodeId) -> bool {
+        self.unanswered.get(&node).copied().unwrap_or(0) == 0
+    }
+
+    pub(super) fn take_round_trips(&mut self, out: &mut Vec<Duration>) {
+        out.append(&mut self.round_trips);
+    }
+
+    /// Puts an entry in its place among those of `node`.
+    fn insert(&mut self, node: Option<NodeId>, entry: Entry) {
+        let lane = self.lanes.entry(node).or_default();
+        let at = lane.partition_point(|it| it.number < entry.number);
+        lane.insert(at, entry);
+    }
+
+    /// An answer, or the loss of the link, has ended the flight of a written entry.
+    fn land(&mut self, node: NodeId, written: &Written) {
+        let count = self.unanswered.get_mut(&node).expect("it was written to this node");
+        *count -= 1;
+        if let Some((_, count)) = self.flying.get_mut(&written.slot) {
+            *count -= 1;
+            if *count == 0 {
+                self.flying.remove(&written.slot);
+            }
+        }
+    }
+
+    /// Walks everything and compares it with the invariants; for simulations and tests.
+    ///
+    /// # Panics
+    ///
+    /// If one does not hold.
+    pub(super) fn check_invariants(&self) {
+        let waiting = self.lanes.values().flatten();
+        assert!(self.waiting_bytes == waiting.map(Entry::bytes).sum::<usize>());
+        for lane in self.lanes.values() {
+            let numbers: Vec<u64> = lane.iter().map(|it| it.number).collect();
+            assert!(numbers.is_sorted_by(|one, two| one < two));
+        }
+        match self.mode {
+            Mode::PubSub => assert!(self.flying.is_empty()),
+            Mode::Sharded => {
+                let flying_count: usize = self.flying.values().map(|it| it.1).sum();
+                assert!(flying_count == self.unanswered_count());
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        self.command.len() + ENTRY_BYTES
+    }
+}
