@@ -80,11 +80,13 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
         effective.insert(knob.key, (default(knob), Origin::Default));
     }
     let mut routes = None;
+    let mut rules = None;
     let mut given = Vec::new();
     if let Some(path) = &sources.file {
         let contents = file::parse(path, &read_file(sources, path)?)?;
         given.extend(contents.given);
         routes = contents.routes;
+        rules = contents.rules;
     }
     given.extend(environment::parse(sources)?);
     given.extend(flags(sources)?);
@@ -101,7 +103,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
         Some(routes) => routes.into_iter().unzip(),
         None => route::defaults().into_iter().map(|it| (it, Origin::Default)).unzip(),
     };
-    let settings = Settings::build(&mut values, routes);
+    let settings = Settings::build(&mut values, routes, rules);
     assert!(values.0.is_empty(), "a knob without a field: {:?}", values.0.keys());
     let entry = |knob: &'static Knob| {
         let (value, origin) = effective.remove(knob.key).expect("every knob has its default");
@@ -184,6 +186,7 @@ pub(super) fn unknown_key(key: &str, value: Option<String>, origin: Origin) -> C
     let remedy = match near {
         Some(near) => format!("did you mean {}?", near.key),
         None if key == "route" => "routes are written in the file, as [[route]]".into(),
+        None if key == "rule" => "rules are written in the file, as [[rule]]".into(),
         None => "remove it, or see `ringway config table` for all settings".into(),
     };
     ConfigError::from(Wrong {
@@ -258,6 +261,7 @@ impl Loaded {
                 "raise it, lower limits.outbox_bytes, or give auto",
             ));
         }
+        self.auth_contradictions()?;
         self.relay_contradictions()
     }
 
@@ -278,13 +282,7 @@ impl Loaded {
     fn warnings(&self, sources: &Sources) -> Vec<String> {
         let mut warnings = environment::warnings(sources);
         warnings.extend(self.relay_warning());
-        let listen = self.settings.server.listen;
-        if !listen.ip().is_loopback() {
-            warnings.push(format!(
-                "{listen} is reachable from outside and authentication is off: whoever reaches it \
-                 may send to every destination under any name"
-            ));
-        }
+        warnings.extend(self.auth_warnings());
         let stored = |(route, origin): &(&RouteSettings, &Origin)| {
             route.history && **origin != Origin::Default
         };
@@ -375,7 +373,8 @@ mod tests {
         for knob in KNOBS {
             if let crate::config::Kind::Choice { names, .. } = knob.kind {
                 for name in names {
-                    let flags = [(knob.key, *name), ("relay.url", "redis://a")];
+                    let key = ("auth.jwt.keys", "/keys.json");
+                    let flags = [(knob.key, *name), ("relay.url", "redis://a"), key];
                     load(&sources(&[], &flags)).unwrap();
                 }
             }
@@ -471,14 +470,9 @@ mod tests {
         let expected = "(file:1): this version has no TLS yet; remove the setting";
         check_file("tls.cert = 'x'", &format!("tls.cert {expected}"));
         check_environment(
-            &[("RINGWAY_AUTH_JWT_ISSUER", "x")],
-            "RINGWAY_AUTH_JWT_ISSUER (environment RINGWAY_AUTH_JWT_ISSUER): this version has no \
-             token check yet; remove the setting",
-        );
-        check_flags(
-            &[("auth.mode", "jwt")],
-            "auth.mode = \"jwt\" (flag --set): this version has no token check yet; choose from: \
-             off",
+            &[("RINGWAY_TLS_CERT", "x")],
+            "RINGWAY_TLS_CERT (environment RINGWAY_TLS_CERT): this version has no TLS yet; remove \
+             the setting",
         );
     }
 
@@ -619,13 +613,11 @@ mod tests {
         let variables = [
             ("DB_HOST", "mysql.internal"),
             ("DATABASE_URL", "mysql://user:password@mysql.internal/db"),
-            ("JWT_SECRET", "hush"),
         ];
         let warnings = load(&sources(&variables, &[])).unwrap().warnings;
-        assert_eq!(warnings.len(), 2);
+        assert_eq!(warnings.len(), 1);
         assert!(warnings[0].starts_with("DATABASE_URL, DB_HOST: set, but ignored; "));
-        assert!(warnings[1].starts_with("JWT_SECRET: set, but ignored; "));
-        assert!(!warnings.concat().contains("internal") && !warnings.concat().contains("hush"));
+        assert!(!warnings.concat().contains("internal"));
     }
 
     #[test]

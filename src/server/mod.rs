@@ -25,6 +25,7 @@ use crate::io::ring;
 use crate::metrics;
 use crate::metrics::ShardCounters;
 use crate::metrics::health::Health;
+use crate::server::keys::Keeper;
 use crate::shard::Identity;
 use crate::shard::mailbox::Doorbell;
 use crate::shard::mailbox::Mailboxes;
@@ -33,6 +34,7 @@ use crate::shard::runtime::Setup;
 
 mod banner;
 mod host;
+mod keys;
 pub mod logs;
 mod options;
 
@@ -71,6 +73,8 @@ struct Running {
     doorbells: Arc<[Doorbell]>,
     shards: Vec<JoinHandle<()>>,
     events: mpsc::Receiver<Event>,
+    /// Has the keys read again.
+    keys: mpsc::Sender<()>,
 }
 
 fn start(loaded: &Loaded) -> Result<Running, StartError> {
@@ -78,7 +82,9 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let (host, resolved) = host::prepare(settings)?;
     let cores = resolved.cores;
     let (driver, driver_note) = host::choose_driver(settings, cores)?;
-    let options = Arc::new(options::shard_options(settings, &resolved)?);
+    let clock = Clock::start();
+    let keeper = Keeper::new(&settings.auth, clock)?;
+    let options = Arc::new(options::shard_options(loaded, &resolved, keeper.key_set())?);
     let listeners = host::bind("server.listen", settings.server.listen, cores, &settings.server)?;
     let admin = host::bind("admin.listen", settings.admin.listen, 1, &settings.server)?;
 
@@ -92,9 +98,10 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
         counters.iter().for_each(|it| it.relay.up.set(1));
     }
     let health = Arc::new(health);
-    let clock = Clock::start();
-    let (mailboxes, doorbells) = Mailboxes::connect(cores, settings.relay.mailbox_messages);
+    let (mut mailboxes, doorbells) = Mailboxes::connect(cores, settings.relay.mailbox_messages);
+    let outside = Mailboxes::open(&mut mailboxes, &doorbells);
     let (sender, events) = mpsc::channel();
+    let (keys, told) = mpsc::channel();
     // Before the first shard, so that no signal finds the default handler.
     listen_for_signals(sender.clone())?;
 
@@ -132,6 +139,9 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     for listener in admin {
         spawn_admin(listener, view.clone())?;
     }
+    if settings.auth.is_on() {
+        keeper.spawn(outside, told)?;
+    }
     wait_until_started(&events, cores)?;
     banner::print(&banner::Facts {
         public,
@@ -142,7 +152,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
         settings,
         host: &host,
     });
-    Ok(Running { health, doorbells, shards, events })
+    Ok(Running { health, doorbells, shards, events, keys })
 }
 
 /// Waits until all shards serve, so that whoever reads the first lines finds health up; a signal
@@ -247,7 +257,13 @@ impl Running {
             match self.events.recv() {
                 Ok(Event::ShardStarted) => {}
                 Ok(Event::Signal(SIGHUP)) => {
-                    tracing::warn!("SIGHUP: this version reads its configuration at start only");
+                    tracing::warn!(
+                        "SIGHUP: keys are read again; this version reads the rest of its \
+                         configuration at start only"
+                    );
+                    if self.keys.send(()).is_err() {
+                        tracing::debug!("nobody reads keys");
+                    }
                 }
                 Ok(Event::Signal(signal)) if is_draining => {
                     tracing::warn!(signal, "told again: ending at once");

@@ -1,27 +1,40 @@
 //! From settings to what each layer is told.
 
+use std::sync::Arc;
+
 use crate::broker::router::RouteOptions;
 use crate::broker::router::Router;
 use crate::broker::session;
+use crate::config::Loaded;
 use crate::config::Resolved;
+use crate::config::settings::AuthSettings;
 use crate::config::settings::Refusal;
 use crate::config::settings::RouteSettings;
 use crate::config::settings::RouteTarget;
 use crate::config::settings::Settings;
 use crate::io::probe::Driver;
 use crate::metrics;
+use crate::policy::auth;
+use crate::policy::auth::ClaimPath;
+use crate::policy::auth::KeySet;
+use crate::policy::rules::Rules;
 use crate::proto::http;
+use crate::proto::http::credentials::Sources;
 use crate::proto::http::origin::OriginPatterns;
 use crate::proto::stomp;
 use crate::proto::ws;
 use crate::server::StartError;
+use crate::shard::AuthOptions;
 use crate::shard::Options;
 
 /// What the shards are told; totals are shared out evenly.
 pub(super) fn shard_options(
-    settings: &Settings,
+    loaded: &Loaded,
     resolved: &Resolved,
+    keys: Arc<KeySet>,
 ) -> Result<Options, StartError> {
+    let settings = &loaded.settings;
+    let rules = loaded.rules().map_err(|error| StartError(error.to_string()))?;
     let limits = &settings.limits;
     let routes: Vec<RouteOptions> = settings.routes.iter().map(route).collect::<Result<_, _>>()?;
     let router =
@@ -41,6 +54,12 @@ pub(super) fn shard_options(
             receipts_pending_max: limits.receipts_pending,
             refusals_max: u32::try_from(limits.refusals).unwrap_or(u32::MAX),
             server: concat!("ringway/", env!("CARGO_PKG_VERSION")).to_owned(),
+            auth: settings.auth.is_on().then(|| session::AuthOptions {
+                takes_authorization: settings.auth.takes("authorization"),
+                takes_token: settings.auth.takes("token"),
+                takes_passcode: settings.auth.takes("passcode"),
+                notice: settings.auth.jwt.renewal_notice,
+            }),
         },
         stomp: stomp::Limits {
             frame_bytes_max: limits.message_bytes,
@@ -53,6 +72,8 @@ pub(super) fn shard_options(
             headers_count_max: limits.http_headers,
         },
         router,
+        auth: settings.auth.is_on().then(|| auth_options(settings, &rules, keys)),
+        rules,
         origins,
         has_echo: settings.server.echo,
         handshake_timeout: settings.server.handshake_timeout,
@@ -67,6 +88,33 @@ pub(super) fn shard_options(
         outbox_total_bytes_max: resolved.outbox_total_bytes / resolved.cores,
         mailbox_max: settings.relay.mailbox_messages,
     })
+}
+
+fn auth_options(settings: &Settings, rules: &Rules, keys: Arc<KeySet>) -> AuthOptions {
+    let AuthSettings { jwt, cookie, query, .. } = &settings.auth;
+    let paths = |list: &[String]| list.iter().map(|it| ClaimPath::new(it)).collect();
+    AuthOptions {
+        verifier: auth::Options {
+            claims: auth::ClaimOptions {
+                issuers: jwt.issuer.clone(),
+                audiences: jwt.audience.clone(),
+                leeway_ms: u64::try_from(jwt.leeway.as_millis()).unwrap_or(u64::MAX),
+                required: paths(&jwt.required_claims),
+                user: ClaimPath::new(&jwt.user_claim),
+                roles: ClaimPath::new(&jwt.roles_claim),
+                kept: rules.claim_paths(),
+            },
+            token_bytes_max: jwt.token_bytes,
+            remembered_max: jwt.remembered,
+        },
+        keys,
+        sources: Sources {
+            has_authorization: settings.auth.takes("http"),
+            cookie: cookie.clone(),
+            query: query.clone(),
+            has_subprotocol: settings.auth.takes("subprotocol"),
+        },
+    }
 }
 
 fn route(route: &RouteSettings) -> Result<RouteOptions, StartError> {

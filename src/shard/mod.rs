@@ -7,7 +7,7 @@
 //! monoio runtime; the simulation in `tests/sim` carries them by the numbers of a seed.
 //!
 //! Read `state` (what a shard is), `connection`, `handshake` (HTTP), `ingest` (bytes to frames),
-//! `apply` (frames to effects), `relay`, `fanout`, `flush`, `closing`, `timers`, then `mailbox`,
+//! `apply` (frames to effects), `auth`, `relay`, `fanout`, `flush`, `closing`, `timers`, then `mailbox`,
 //! `runtime` and `polled`.
 #![forbid(unsafe_code)]
 
@@ -27,6 +27,8 @@ pub mod runtime;
 mod state;
 mod timers;
 
+pub use auth::AuthOptions;
+pub use auth::Notice;
 pub use connection::ConnectionId;
 pub use flush::Action;
 pub use state::Identity;

@@ -292,6 +292,7 @@ impl Core {
             let mut mailboxes = self.mailboxes.borrow_mut();
             let mut shard = self.shard.borrow_mut();
             let now = self.now();
+            mailboxes.receive_notices(now, &mut shard);
             mailboxes.send(now, &mut shard);
             let has_taken = mailboxes.receive(now, &mut shard);
             mailboxes.send(now, &mut shard);
@@ -308,6 +309,7 @@ impl Core {
         self.unix_start_ms.set(self.clock.unix_start_ms());
         let now = self.now();
         self.shard.borrow_mut().handle_timer(now);
+        self.mailboxes.borrow().tell_lack(&mut self.shard.borrow_mut());
         self.notify();
     }
 

@@ -40,6 +40,7 @@ impl Shard {
             self.rearm(id);
         }
         self.due = due;
+        self.count_verifier();
         self.settle(now);
     }
 

@@ -13,4 +13,5 @@ mod lifecycle;
 mod limits;
 mod session;
 mod subscriptions;
+mod tokens;
 mod websocket;

@@ -13,4 +13,5 @@ mod receipts;
 mod sessions;
 mod silence;
 mod sizes;
+mod tokens;
 mod transactions;

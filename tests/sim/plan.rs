@@ -5,6 +5,7 @@ use std::time::Duration;
 use ringway::broker::router::RouteOptions;
 use ringway::broker::router::Router;
 use ringway::broker::session;
+use ringway::policy::rules::Rules;
 use ringway::proto::http;
 use ringway::proto::http::origin::OriginPatterns;
 use ringway::proto::stomp;
@@ -109,6 +110,7 @@ impl Plan {
                 receipts_pending_max: self.receipts_pending_max,
                 refusals_max: self.refusals_max,
                 server: "ringway/sim".to_owned(),
+                auth: None,
             },
             stomp: stomp::Limits {
                 frame_bytes_max: MESSAGE_BYTES_MAX,
@@ -118,6 +120,8 @@ impl Plan {
             ws: ws::Limits { frame_bytes_max: message_bytes_max, message_bytes_max },
             http: http::Limits { head_bytes_max: 8 << 10, headers_count_max: 64 },
             router: Router::new(&routes, 512).expect("the routes are sound"),
+            rules: Rules::default_for(false),
+            auth: None,
             origins: OriginPatterns::default(),
             has_echo: true,
             handshake_timeout: HANDSHAKE_TIMEOUT,

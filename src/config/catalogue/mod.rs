@@ -1,12 +1,14 @@
 //! The table of all settings: adding one is a row here and a field of
 //! [`Settings`](crate::config::Settings).
 
+mod auth;
 mod relay;
 mod text;
 
 use crate::config::knob::Kind;
 use crate::config::knob::Knob;
 
+use auth::AUTH;
 use relay::RELAY;
 
 pub use text::help_text;
@@ -15,7 +17,8 @@ pub use text::markdown_table;
 /// All settings, by section, in the order in which people are shown them.
 pub static KNOBS: &[Knob] = &ALL;
 
-static ALL: [Knob; HEAD.len() + RELAY.len() + TAIL.len()] = joined(&[HEAD, RELAY, TAIL]);
+static ALL: [Knob; HEAD.len() + RELAY.len() + AUTH.len() + TAIL.len()] =
+    joined(&[HEAD, RELAY, AUTH, TAIL]);
 
 /// What stands before the sections that have files of their own.
 const HEAD: &[Knob] = &[
@@ -123,21 +126,6 @@ const HEAD: &[Knob] = &[
 
 /// What stands behind them.
 const TAIL: &[Knob] = &[
-    knob(
-        "auth.mode",
-        Kind::Choice { names: &["off"], later: &[("jwt", "token check")] },
-        "off",
-        "How users prove who they are; `off` believes the CONNECT `login`.",
-    ),
-    Knob {
-        live: true,
-        ..knob(
-            "auth.origins",
-            Kind::Origins,
-            "",
-            "Origins whose pages may connect; none means the same origin only.",
-        )
-    },
     knob(
         "limits.connections",
         count_or_auto(1, 1 << 20),
@@ -259,7 +247,6 @@ const TAIL: &[Knob] = &[
 
 /// Keys and sections of the contract that this version does not have, and what is missing for them.
 pub(super) const LATER: &[(&str, &str)] = &[
-    ("auth.jwt", "token check"),
     ("drain", "drain window"),
     ("history", "message history"),
     ("limits.connections_per_address", "limit per address"),

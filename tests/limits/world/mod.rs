@@ -16,6 +16,7 @@ use ringway::broker::router::Router;
 use ringway::broker::session;
 use ringway::metrics::ShardCounters;
 use ringway::metrics::health::Health;
+use ringway::policy::rules::Rules;
 use ringway::proto::http;
 use ringway::proto::http::origin::OriginPatterns;
 use ringway::proto::stomp;
@@ -23,6 +24,7 @@ use ringway::proto::ws;
 use ringway::shard::Action;
 use ringway::shard::ConnectionId;
 use ringway::shard::Identity;
+use ringway::shard::Notice;
 use ringway::shard::Options;
 use ringway::shard::Shard;
 use ringway::stdx::bytes::Batch;
@@ -77,6 +79,7 @@ fn defaults() -> Options {
             receipts_pending_max: 1000,
             refusals_max: 100,
             server: "ringway/test".to_owned(),
+            auth: None,
         },
         stomp: stomp::Limits {
             frame_bytes_max: 64 << 10,
@@ -86,6 +89,8 @@ fn defaults() -> Options {
         ws: ws::Limits { frame_bytes_max: 64 << 10, message_bytes_max: 64 << 10 },
         http: http::Limits { head_bytes_max: 8 << 10, headers_count_max: 64 },
         router: Router::new(&[], 512).expect("no route, no error"),
+        rules: Rules::default_for(false),
+        auth: None,
         origins: OriginPatterns::parse(["*"]).expect("all origins"),
         has_echo: false,
         handshake_timeout: Duration::from_secs(10),
@@ -176,6 +181,12 @@ impl World {
     pub(crate) fn skip(&mut self, duration: Duration) {
         self.now = self.now.after(duration);
         self.next_tick = self.now.after(TICK);
+    }
+
+    /// Something comes to the shard from outside.
+    pub(crate) fn notice(&mut self, notice: &Notice) {
+        self.shard.handle_notice(self.now(), notice);
+        self.carry();
     }
 
     /// Runs the timer now.

@@ -18,6 +18,7 @@ use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
 
+use crate::cli::token::TokenArgs;
 use crate::config;
 use crate::config::ConfigError;
 use crate::config::Flag;
@@ -26,6 +27,8 @@ use crate::config::Loaded;
 use crate::config::Origin;
 use crate::config::Sources;
 use crate::config::catalogue;
+
+mod token;
 
 /// A failure at run time.
 pub const EXIT_FAILURE: u8 = 1;
@@ -54,6 +57,8 @@ enum Command {
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Make a token to try things with, signed with a key of the configuration (development only)
+    Token(TokenArgs),
     /// Exit 0 when the server of this configuration answers that it is alive
     Healthcheck {
         /// Ask this instead of the admin listener, such as http://127.0.0.1:8080
@@ -176,6 +181,10 @@ pub fn dispatch(cli: Cli, serve: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
             Err(error) => start_error(&error),
         },
         Command::Config(ConfigCommand::Table) => say(&catalogue::markdown_table()),
+        Command::Token(args) => match load(settings.config) {
+            Ok(loaded) => token::run(&loaded, &args),
+            Err(error) => start_error(&error),
+        },
         Command::Healthcheck { url: Some(url) } => healthcheck(&url),
         Command::Healthcheck { url: None } => match load(settings.config) {
             Ok(loaded) => {
