@@ -19,6 +19,11 @@ use tungstenite::protocol::WebSocketConfig;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::OpCode;
 
+#[path = "properties/json.rs"]
+pub(crate) mod json;
+#[path = "properties/resp.rs"]
+pub(crate) mod resp;
+
 /// Cuts bytes into pieces of 1 to 24 bytes that a seed determines.
 struct Pieces<'a> {
     rest: &'a [u8],

@@ -94,6 +94,21 @@ fn saved_stomp_frames_hold() {
 }
 
 #[test]
+fn saved_resp_replies_hold() {
+    replay("resp_replies", properties::resp::replies);
+}
+
+#[test]
+fn saved_envelopes_hold() {
+    replay("envelopes", properties::json::envelopes);
+}
+
+#[test]
+fn saved_controls_hold() {
+    replay("controls", properties::json::controls);
+}
+
+#[test]
 fn generated_http_heads_hold() {
     let words = words(&[
         "GET / HTTP/1.1\r\n",
@@ -139,4 +154,112 @@ fn generated_stomp_frames_hold() {
         "\r",
     ]);
     generate(words, properties::stomp_frames);
+}
+
+/// A reply of RESP2 or RESP3 that is legal, at most `depth` levels deep.
+fn resp_reply(depth: u32) -> impl Strategy<Value = Vec<u8>> {
+    let line = |kind: &'static str, texts: &'static [&'static str]| {
+        select(texts).prop_map(move |text| format!("{kind}{text}\r\n").into_bytes())
+    };
+    let blob = |kind: &'static str, front: &'static str| {
+        vec(any::<u8>(), 0..20).prop_map(move |bytes| {
+            let head = format!("{kind}{}\r\n{front}", front.len() + bytes.len());
+            [head.as_bytes(), &bytes, b"\r\n"].concat()
+        })
+    };
+    let plain = prop_oneof![
+        line("+", &["OK", "", "PONG"]),
+        line("-", &["ERR no", "MOVED 3999 127.0.0.1:6381"]),
+        line(":", &["0", "-1", "+9223372036854775807", "-9223372036854775808"]),
+        line("#", &["t", "f"]),
+        line(",", &["1", "-1.5e-3", "inf", "-inf", "nan"]),
+        line("(", &["0", "-123456789012345678901234567890"]),
+        line("_", &[""]),
+        line("$", &["-1", "0\r\n", "7\r\nmessage", "8\r\nsmessage", "8\r\npmessage"]),
+        line("*", &["-1", "0"]),
+        blob("$", ""),
+        blob("!", "ERR "),
+        blob("=", "txt:"),
+    ];
+    plain.prop_recursive(depth, 20, 4, |item| {
+        let kinds = select(&["*", "~", ">", "%", "|"][..]);
+        (kinds, vec(item.clone(), 1..5), item).prop_map(|(kind, mut items, named)| {
+            match kind {
+                "%" | "|" => items.truncate(items.len() / 2 * 2),
+                // The other implementation wants a name.
+                ">" => items[0] = b"$7\r\nmessage\r\n".to_vec(),
+                _ => {}
+            }
+            let count = if matches!(kind, "%" | "|") { items.len() / 2 } else { items.len() };
+            let rest = if kind == "|" { named } else { Vec::new() };
+            [format!("{kind}{count}\r\n").into_bytes(), items.concat(), rest].concat()
+        })
+    })
+}
+
+#[test]
+fn generated_resp_replies_hold() {
+    generate(resp_reply(3), properties::resp::replies);
+    let words = words(&[
+        "*3\r\n$7\r\nmessage\r\n",
+        ">3\r\n$8\r\nsmessage\r\n",
+        ">4\r\n$8\r\npmessage\r\n",
+        "$4\r\nws:a\r\n",
+        "$13\r\n0123456789abc\r\n",
+        "$0\r\n\r\n",
+        "$-1\r\n",
+        "*2\r\n",
+        "%1\r\n",
+        "|1\r\n",
+        ":1\r\n",
+        "+OK\r\n",
+        "=5\r\ntxt:a\r\n",
+        "\r\n",
+        "\r",
+        "$",
+        "9",
+    ]);
+    generate(words, properties::resp::replies);
+}
+
+#[test]
+fn generated_envelopes_hold() {
+    let words = words(&[
+        "{\"destination\":\"/topic/a\",\"userId\":null,\"payload\":\"b\"",
+        ",\"timestamp\":1700000000000,\"originServerId\":null",
+        ",\"payloadType\":\"java.lang.String\"",
+        ",\"id\":\"i\",\"seq\":1,\"epoch\":18446744073709551615",
+        ",\"headers\":{\"a\":\"b\",\"a\":\"\\u0000\"}",
+        ",\"headers\":{\"a\":\"\\r\\n\",\"\":\"\"}",
+        ",\"encoding\":\"base64\"",
+        ",\"x\":",
+        "[[[",
+        "]]]",
+        "{\"y\":",
+        "\"\\ud834\\udd1e\\ud834\"",
+        "1e999",
+        "-0",
+        "}",
+        "}",
+        ",",
+        " ",
+    ]);
+    generate(words, properties::json::envelopes);
+}
+
+#[test]
+fn generated_controls_hold() {
+    let words = words(&[
+        "{\"kind\":\"drain\",\"id\":\"a\",\"timestamp\":1",
+        "{\"kind\":\"disconnect\",\"id\":\"a\",\"timestamp\":1,\"user\":\"u\"",
+        "{\"kind\":\"revoke\",\"id\":\"\\u0001\",\"timestamp\":0,\"jti\":\"j\"",
+        ",\"task\":\"t\"",
+        ",\"until\":18446744073709551615",
+        ",\"signature\":\"00\"",
+        ",\"user\":null",
+        ",\"x\":[{}]",
+        "}",
+        "}",
+    ]);
+    generate(words, properties::json::controls);
 }

@@ -152,6 +152,7 @@ mod tests {
             headers: vec![("foo".into(), "a:b".into())],
             body_nul: body_nul.into(),
             is_text,
+            forwarded_by: None,
         }
     }
 

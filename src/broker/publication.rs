@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use crate::broker::router::Delivery;
 use crate::proto::stomp;
 use crate::stdx::time::Instant;
 
@@ -54,17 +55,16 @@ pub struct Publication {
     pub body_nul: Arc<[u8]>,
     /// Whether it leaves as a text message: UTF-8, and not declared as octets.
     pub is_text: bool,
+    /// The session that said it, where `channel` is a stream for a back end and not for
+    /// subscribers.
+    pub forwarded_by: Option<Box<str>>,
 }
 
 impl Publication {
-    /// Makes the publication of a SEND frame for `channel`, shown as `destination`.
+    /// Makes the publication of a SEND frame that goes where `delivery` says.
     #[must_use]
-    pub fn from_send(
-        frame: &stomp::Frame<'_>,
-        channel: String,
-        destination: String,
-        origin: Origin<'_>,
-    ) -> Self {
+    pub fn from_send(frame: &stomp::Frame<'_>, delivery: Delivery, origin: Origin<'_>) -> Self {
+        let Delivery { channel, destination, is_stream } = delivery;
         let mut message_id = String::with_capacity(origin.node.len() + 20);
         // Writing to a String cannot fail.
         write!(message_id, "{}-{:x}", origin.node, origin.number).expect("a String takes all");
@@ -87,6 +87,7 @@ impl Publication {
             headers,
             body_nul: with_nul(frame.body),
             is_text,
+            forwarded_by: is_stream.then(|| origin.session.into()),
         }
     }
 
@@ -111,6 +112,7 @@ impl Publication {
             headers: headers.map(|(name, value)| (Box::from(name), Box::from(value))).collect(),
             body_nul: with_nul(carried.body),
             is_text,
+            forwarded_by: None,
         }
     }
 
@@ -128,6 +130,8 @@ pub struct Origin<'a> {
     pub node: &'a str,
     /// Number of the message on this shard.
     pub number: u64,
+    /// The sender's session id.
+    pub session: &'a str,
     /// The sender's user id, if it has one.
     pub user: Option<&'a str>,
     /// Now, in milliseconds since the Unix epoch.

@@ -22,8 +22,17 @@ pub struct RouteOptions {
     /// The `/app` destinations it takes; `{name}` binds a segment or a dot-part, `**` takes the
     /// rest.
     pub pattern: String,
-    /// Where the message goes, with the bound names in braces.
-    pub to: String,
+    /// Where the message goes.
+    pub to: RouteTo,
+}
+
+/// Where a route leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteTo {
+    /// To a destination, with the bound names in braces.
+    Destination(String),
+    /// To a back end: appended to this stream.
+    Stream(String),
 }
 
 /// The route table in the order of the configuration: the first match wins.
@@ -36,7 +45,13 @@ pub struct Router {
 #[derive(Debug)]
 struct Route {
     matcher: Regex,
-    to: Vec<Piece>,
+    to: To,
+}
+
+#[derive(Debug)]
+enum To {
+    Destination(Vec<Piece>),
+    Stream(Box<str>),
 }
 
 #[derive(Debug)]
@@ -53,6 +68,8 @@ pub struct Delivery {
     pub channel: String,
     /// What receivers see.
     pub destination: String,
+    /// The channel is a stream that a back end reads.
+    pub is_stream: bool,
 }
 
 /// What a SUBSCRIBE asks for.
@@ -141,8 +158,15 @@ impl Router {
                 continue;
             };
             let bound = |index: usize| captures.get(index).map_or("", |it| it.as_str());
-            let to: String = route
-                .to
+            let pieces = match &route.to {
+                To::Destination(pieces) => pieces,
+                To::Stream(stream) => {
+                    let channel = stream.clone().into_string();
+                    let destination = destination.to_owned();
+                    return Ok(Delivery { channel, destination, is_stream: true });
+                }
+            };
+            let to: String = pieces
                 .iter()
                 .map(|piece| match piece {
                     Piece::Text(text) => text.as_str(),
@@ -189,6 +213,12 @@ impl Route {
         }
         let (expression, names) = expression_of(pattern).map_err(|why| wrong(&why))?;
         let matcher = Regex::new(&expression).map_err(|error| wrong(&error.to_string()))?;
+        let to = match to {
+            RouteTo::Destination(to) => to,
+            RouteTo::Stream(stream) => {
+                return Ok(Self { matcher, to: To::Stream(stream.as_str().into()) });
+            }
+        };
         let is_served = is_broker_destination(to) || to.starts_with("/user/");
         if !is_served {
             return Err(wrong(&format!(
@@ -208,7 +238,7 @@ impl Route {
             rest = after;
         }
         pieces.push(Piece::Text(rest.to_owned()));
-        Ok(Self { matcher, to: pieces })
+        Ok(Self { matcher, to: To::Destination(pieces) })
     }
 }
 
@@ -289,7 +319,8 @@ fn literal(destination: &str) -> Result<Delivery, Refusal> {
             format!("{destination} is a pattern; a message goes to one destination"),
         ));
     }
-    Ok(Delivery { channel: destination.to_owned(), destination: destination.to_owned() })
+    let channel = destination.to_owned();
+    Ok(Delivery { destination: channel.clone(), channel, is_stream: false })
 }
 
 /// No header of a MESSAGE holds white space, its destination included: clients in the field cut
@@ -345,7 +376,8 @@ fn to_user(to: &str, rest: &str) -> Result<Delivery, Refusal> {
         return Err(wrong());
     }
     let user = identity::canonical(user).ok_or_else(wrong)?;
-    Ok(Delivery { channel: format!("user.{user}/{queue}"), destination: format!("/user/{queue}") })
+    let (channel, destination) = (format!("user.{user}/{queue}"), format!("/user/{queue}"));
+    Ok(Delivery { channel, destination, is_stream: false })
 }
 
 #[cfg(test)]
@@ -353,7 +385,10 @@ mod tests {
     use super::*;
 
     fn router() -> Router {
-        let row = |pattern: &str, to: &str| RouteOptions { pattern: pattern.into(), to: to.into() };
+        let row = |pattern: &str, to: &str| RouteOptions {
+            pattern: pattern.into(),
+            to: RouteTo::Destination(to.into()),
+        };
         let rows = [
             row("/app/room.{room}", "/topic/room.{room}"),
             row("/app/private.{user}", "/user/{user}/queue/private"),
@@ -441,9 +476,22 @@ mod tests {
     }
 
     #[test]
+    fn a_forwarded_send_goes_to_its_stream_as_it_was_sent() {
+        let to = RouteTo::Stream("ringway:inbound:orders".into());
+        let row = RouteOptions { pattern: "/app/orders.**".into(), to };
+        let router = Router::new(&[row], 64).unwrap();
+        let delivery = router.resolve_send("/app/orders.new.eu").unwrap();
+        assert!(delivery.is_stream);
+        assert_eq!(delivery.channel, "ringway:inbound:orders");
+        assert_eq!(delivery.destination, "/app/orders.new.eu");
+        assert_eq!(router.resolve_send("/app/other").unwrap_err().code, Code::NoRoute);
+    }
+
+    #[test]
     fn a_route_that_cannot_work_is_told() {
         let check = |pattern: &str, to: &str, why: &str| {
-            let row = RouteOptions { pattern: pattern.into(), to: to.into() };
+            let to = RouteTo::Destination(to.into());
+            let row = RouteOptions { pattern: pattern.into(), to };
             let error = Router::new(&[row], 512).unwrap_err();
             assert!(error.0.contains(why), "{}", error.0);
         };

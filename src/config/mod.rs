@@ -20,7 +20,7 @@ mod host;
 mod knob;
 mod load;
 mod print;
-mod redis_url;
+pub mod redis_url;
 mod relay;
 mod resolve;
 mod route;

@@ -30,7 +30,7 @@ use crate::stdx::bytes::Shared;
 pub struct Socket(Kind);
 
 enum Kind {
-    /// Its operations go through the runtime's ring.
+    /// Its readiness and operations go through the runtime: its ring, or its own epoll.
     Ring(UnsafeCell<TcpStream>),
     /// Its readiness is told by a [`Poller`](crate::io::poller::Poller).
     Polled(OwnedFd),
@@ -63,6 +63,18 @@ impl Socket {
         }
     }
 
+    /// Waits through the runtime until there is room to send, or the connection is over.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel will not wait on this socket, or a poller does.
+    pub async fn writable(&self) -> io::Result<()> {
+        match &self.0 {
+            Kind::Ring(stream) => borrow(stream).writable(false).await,
+            Kind::Polled(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// Receives what is there without waiting; 0 at the end of the stream.
     ///
     /// # Errors
@@ -87,6 +99,16 @@ impl Socket {
             return Ok(rustix::net::sendmsg(self.fd(), &slices, &mut control, flags)?);
         }
         let bytes = batch.slices().next().unwrap_or(&[]);
+        Ok(rustix::net::send(self.fd(), bytes, flags)?)
+    }
+
+    /// Sends bytes without waiting, maybe in part.
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::try_send`].
+    pub fn try_send_bytes(&self, bytes: &[u8]) -> io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         Ok(rustix::net::send(self.fd(), bytes, flags)?)
     }
 

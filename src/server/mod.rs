@@ -84,7 +84,9 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let (driver, driver_note) = host::choose_driver(settings, cores)?;
     let clock = Clock::start();
     let keeper = Keeper::new(&settings.auth, clock)?;
-    let options = Arc::new(options::shard_options(loaded, &resolved, keeper.key_set())?);
+    let origin = format!("ringway-{:016x}", host::random_seed());
+    let keys = keeper.key_set();
+    let options = Arc::new(options::shard_options(loaded, &resolved, &origin, keys)?);
     let listeners = host::bind("server.listen", settings.server.listen, cores, &settings.server)?;
     let admin = host::bind("admin.listen", settings.admin.listen, 1, &settings.server)?;
 

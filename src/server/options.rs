@@ -2,13 +2,20 @@
 
 use std::sync::Arc;
 
+use crate::broker::relay::redis::Address;
+use crate::broker::relay::redis::Mode;
+use crate::broker::relay::redis::Options as RedisOptions;
 use crate::broker::router::RouteOptions;
+use crate::broker::router::RouteTo;
 use crate::broker::router::Router;
 use crate::broker::session;
 use crate::config::Loaded;
 use crate::config::Resolved;
+use crate::config::redis_url::RedisUrl;
 use crate::config::settings::AuthSettings;
+use crate::config::settings::Envelope;
 use crate::config::settings::Refusal;
+use crate::config::settings::RelayMode;
 use crate::config::settings::RouteSettings;
 use crate::config::settings::RouteTarget;
 use crate::config::settings::Settings;
@@ -18,6 +25,7 @@ use crate::policy::auth;
 use crate::policy::auth::ClaimPath;
 use crate::policy::auth::KeySet;
 use crate::policy::rules::Rules;
+use crate::proto::envelope;
 use crate::proto::http;
 use crate::proto::http::credentials::Sources;
 use crate::proto::http::origin::OriginPatterns;
@@ -27,16 +35,17 @@ use crate::server::StartError;
 use crate::shard::AuthOptions;
 use crate::shard::Options;
 
-/// What the shards are told; totals are shared out evenly.
+/// What the shards are told; totals are shared out evenly. `origin` names this process to others.
 pub(super) fn shard_options(
     loaded: &Loaded,
     resolved: &Resolved,
+    origin: &str,
     keys: Arc<KeySet>,
 ) -> Result<Options, StartError> {
     let settings = &loaded.settings;
     let rules = loaded.rules().map_err(|error| StartError(error.to_string()))?;
     let limits = &settings.limits;
-    let routes: Vec<RouteOptions> = settings.routes.iter().map(route).collect::<Result<_, _>>()?;
+    let routes: Vec<RouteOptions> = settings.routes.iter().map(route).collect();
     let router =
         Router::new(&routes, limits.destination_bytes).map_err(|error| StartError(error.0))?;
     let origins = OriginPatterns::parse(settings.auth.origins.iter().map(String::as_str))
@@ -87,6 +96,7 @@ pub(super) fn shard_options(
         outbox_timeout: limits.outbox_seconds,
         outbox_total_bytes_max: resolved.outbox_total_bytes / resolved.cores,
         mailbox_max: settings.relay.mailbox_messages,
+        redis: redis_options(settings, resolved.cores, origin).map(Arc::new),
     })
 }
 
@@ -117,15 +127,48 @@ fn auth_options(settings: &Settings, rules: &Rules, keys: Arc<KeySet>) -> AuthOp
     }
 }
 
-fn route(route: &RouteSettings) -> Result<RouteOptions, StartError> {
-    match &route.to {
-        RouteTarget::Destination(to) => {
-            Ok(RouteOptions { pattern: route.pattern.clone(), to: to.clone() })
-        }
-        RouteTarget::Stream(stream) => {
-            Err(StartError(format!("route {}: nothing here forwards to {stream}", route.pattern)))
-        }
-    }
+fn route(route: &RouteSettings) -> RouteOptions {
+    let to = match &route.to {
+        RouteTarget::Destination(to) => RouteTo::Destination(to.clone()),
+        RouteTarget::Stream(stream) => RouteTo::Stream(stream.clone()),
+    };
+    RouteOptions { pattern: route.pattern.clone(), to }
+}
+
+/// The relay through Redis, where one is configured; `origin` names this process there.
+pub(super) fn redis_options(
+    settings: &Settings,
+    cores: usize,
+    origin: &str,
+) -> Option<RedisOptions> {
+    let relay = &settings.relay;
+    let mode = match relay.effective_mode() {
+        RelayMode::Auto | RelayMode::Embedded => return None,
+        RelayMode::PubSub => Mode::PubSub,
+        RelayMode::Sharded => Mode::Sharded,
+    };
+    let address = |it: &RedisUrl| Address { host: it.host.as_str().into(), port: it.port };
+    let (user, password) = relay.credentials();
+    Some(RedisOptions {
+        user: user.map(Box::from),
+        password: password.map(|it| it.reveal().into()),
+        form: match relay.envelope {
+            Envelope::Full => envelope::Form::Full,
+            Envelope::Article => envelope::Form::Article,
+        },
+        key: relay.hmac_key.as_ref().map(|it| envelope::Key::new(it.reveal().as_bytes())),
+        hmac_window: relay.hmac_window,
+        origin: origin.into(),
+        outbox_timeout: relay.outbox_seconds,
+        outbox_bytes_max: relay.outbox_bytes.div_ceil(cores),
+        confirm_timeout: relay.confirm_seconds,
+        linger: relay.linger_seconds,
+        ping_interval: relay.ping_seconds,
+        message_bytes_max: settings.limits.message_bytes,
+        destination_bytes_max: settings.limits.destination_bytes,
+        stream_entries_max: relay.stream_entries as u64,
+        ..RedisOptions::new(mode, relay.url.iter().map(address).collect())
+    })
 }
 
 /// The driver's label in the metrics.

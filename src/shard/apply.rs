@@ -65,10 +65,10 @@ impl Shard {
                 self.counters.messages_sent.add(1);
                 return self.push_bounded(now, id, Shared::new(bytes, &self.meter.clone()));
             }
-            Output::Subscribe(subscribe) => self.subscribe(id, session, subscribe),
-            Output::Unsubscribe(key) => self.remove_subscription(key),
+            Output::Subscribe(subscribe) => self.subscribe(now, id, session, subscribe),
+            Output::Unsubscribe(key) => self.remove_subscription(now, key),
             Output::Publish { publications, destination, receipt } => {
-                self.publish(id, publications, destination, receipt);
+                self.publish(now, id, publications, destination, receipt);
             }
             Output::Refused(refusal) => {
                 self.counters.refusals.of(label_of(refusal.code)).add(1);
@@ -83,7 +83,13 @@ impl Shard {
         Ok(())
     }
 
-    fn subscribe(&mut self, id: ConnectionId, session: &mut Session, subscribe: Subscribe) {
+    fn subscribe(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        session: &mut Session,
+        subscribe: Subscribe,
+    ) {
         let Subscribe { id: name, shown_id, interest, version, receipt } = subscribe;
         let slot = Slot(id.0.index);
         let (inserted, target) = match &interest {
@@ -109,28 +115,29 @@ impl Shard {
             })
         });
         if inserted.first || token.is_some() {
-            self.relay.subscribe(target, token);
+            self.relay.subscribe(now.instant, target, token);
         }
         // The same id again replaces: the new one is in before the old one goes, so nothing is
         // missed.
         if let Some(replaced) = session.subscribed(&name, inserted.subscription) {
-            self.remove_subscription(replaced);
+            self.remove_subscription(now, replaced);
         }
     }
 
     /// Takes a subscription out of the table and, with the last one, the interest from the relay.
-    pub(super) fn remove_subscription(&mut self, key: SubscriptionKey) {
+    pub(super) fn remove_subscription(&mut self, now: Now, key: SubscriptionKey) {
         let target = match self.table.target(key) {
             table::Target::Exact(channel) => Target::Channel(channel.into()),
             table::Target::Pattern(pattern) => Target::Pattern(pattern.into()),
         };
         if self.table.remove(key).last {
-            self.relay.unsubscribe(&target);
+            self.relay.unsubscribe(now.instant, &target);
         }
     }
 
     fn publish(
         &mut self,
+        now: Now,
         id: ConnectionId,
         publications: Publications,
         destination: Box<str>,
@@ -151,10 +158,10 @@ impl Shard {
             })
         });
         match publications {
-            Publications::One(publication) => self.relay.publish(publication, token),
+            Publications::One(publication) => self.relay.publish(now.instant, publication, token),
             Publications::Many(publications) => {
                 for publication in publications {
-                    self.relay.publish(publication, token);
+                    self.relay.publish(now.instant, publication, token);
                 }
             }
         }

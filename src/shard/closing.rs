@@ -30,7 +30,7 @@ impl Shard {
             Phase::Stomp(mut stomp) => {
                 let subscriptions = stomp.session.take_subscriptions();
                 for key in subscriptions {
-                    self.remove_subscription(key);
+                    self.remove_subscription(now, key);
                 }
                 awaits_peer.then(|| Box::new(stomp.ws))
             }
@@ -77,7 +77,7 @@ impl Shard {
         match mem::replace(&mut connection.phase, Phase::Taken) {
             Phase::Stomp(mut stomp) => {
                 for key in stomp.session.take_subscriptions() {
-                    self.remove_subscription(key);
+                    self.remove_subscription(now, key);
                 }
             }
             Phase::Echo(_) => {}

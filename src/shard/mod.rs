@@ -19,12 +19,14 @@ mod fanout;
 mod flush;
 mod handshake;
 mod ingest;
+pub mod link;
 mod log_limit;
 pub mod mailbox;
 mod polled;
 mod relay;
 pub mod runtime;
 mod state;
+mod tasks;
 mod timers;
 
 pub use auth::AuthOptions;

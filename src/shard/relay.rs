@@ -1,10 +1,19 @@
-//! A shard's dealings with its relay: mail of other shards, credit, and what comes out of it.
+//! A shard's dealings with its relay: mail of other shards, the links to Redis, credit, and what
+//! comes out of it.
 
 use crate::broker::relay::Event;
 use crate::broker::relay::Mail;
 use crate::broker::relay::Reply;
 use crate::broker::relay::Request;
 use crate::broker::relay::ShardId;
+use crate::broker::relay::redis::Dropped;
+use crate::broker::relay::redis::Level;
+use crate::broker::relay::redis::LinkAction;
+use crate::broker::relay::redis::LinkId;
+use crate::broker::relay::redis::Note;
+use crate::broker::relay::redis::State;
+use crate::broker::relay::redis::Taken;
+use crate::metrics::RelayDropped;
 use crate::shard::state::Shard;
 use crate::shard::state::TICK;
 use crate::stdx::time::Instant;
@@ -82,5 +91,108 @@ impl Shard {
         self.hold_total(now);
         self.counters.outbox_bytes.set(self.meter.bytes() as u64);
         self.counters.subscriptions_active.set(self.table.subscriptions_count() as u64);
+    }
+
+    /// What to do with the links to Redis next.
+    pub fn poll_link_action(&mut self) -> Option<LinkAction> {
+        self.relay.redis_mut()?.poll_action()
+    }
+
+    /// A link is connected, TLS included.
+    pub fn handle_link_connected(&mut self, now: Now, link: LinkId) {
+        if let Some(redis) = self.relay.redis_mut() {
+            redis.handle_connected(now.instant, link);
+        }
+        self.settle(now);
+    }
+
+    /// Takes what a link received, however little of it is whole: the caller keeps what is not
+    /// consumed and puts what comes next behind it.
+    pub fn handle_link_bytes(&mut self, now: Now, link: LinkId, bytes: &mut [u8]) -> Taken {
+        let Some(redis) = self.relay.redis_mut() else {
+            return Taken { consumed: bytes.len(), bytes_min: 0 };
+        };
+        let taken = redis.handle_bytes(now, link, bytes);
+        self.settle(now);
+        taken
+    }
+
+    /// A link could not be connected, or has ended.
+    pub fn handle_link_lost(&mut self, now: Now, link: LinkId, why: &str) {
+        if let Some(redis) = self.relay.redis_mut() {
+            redis.handle_lost(now.instant, link, why);
+        }
+        self.settle(now);
+    }
+
+    /// A link that has something to write; each is named once until it is transmitted.
+    pub fn poll_link_dirty(&mut self) -> Option<LinkId> {
+        self.relay.redis_mut()?.poll_dirty()
+    }
+
+    /// Appends what the link is to write next; asked only while it has no write under way.
+    pub fn poll_link_transmit(&mut self, now: Now, link: LinkId, out: &mut Vec<u8>) {
+        if let Some(redis) = self.relay.redis_mut() {
+            redis.poll_transmit(now.instant, link, out);
+        }
+    }
+
+    /// Lets time pass for the relay, and says how it is.
+    pub(super) fn tick_relay(&mut self, now: Now) {
+        let Some(redis) = self.relay.redis_mut() else {
+            return;
+        };
+        redis.handle_timer(now);
+        while let Some(Note { level, text }) = redis.poll_note() {
+            let Some(suppressed) = self.log_limit.admit(now.instant) else { continue };
+            match level {
+                Level::Info => tracing::info!(suppressed, "relay: {text}"),
+                Level::Warn => tracing::warn!(suppressed, "relay: {text}"),
+            }
+        }
+        self.count_relay();
+    }
+
+    fn count_relay(&mut self) {
+        let counters = &self.counters.relay;
+        let Some(redis) = self.relay.redis_mut() else {
+            return;
+        };
+        let counts = *redis.counts();
+        let is_up = redis.state() == State::Up;
+        counters.up.set(u64::from(is_up));
+        counters.reconnects.raise_to(counts.reconnects);
+        counters.gap_ns.raise_to(u64::try_from(counts.gap.as_nanos()).unwrap_or(u64::MAX));
+        counters.published.raise_to(counts.published);
+        counters.refused.raise_to(counts.refused);
+        counters.received.raise_to(counts.received);
+        counters.commands.raise_to(counts.commands);
+        counters.outbox_bytes.set(redis.waiting_bytes() as u64);
+        for why in Dropped::ALL {
+            counters.dropped.of(label_of(why)).raise_to(counts.dropped[why.index()]);
+        }
+        redis.take_round_trips(&mut self.round_trips);
+        for round_trip in self.round_trips.drain(..) {
+            counters
+                .round_trip
+                .observe_ns(u64::try_from(round_trip.as_nanos()).unwrap_or(u64::MAX));
+        }
+        let shard = usize::from(self.identity.id.0);
+        match is_up {
+            true => self.identity.health.relay_up(shard),
+            false => self.identity.health.relay_down(shard),
+        }
+    }
+}
+
+const fn label_of(why: Dropped) -> RelayDropped {
+    match why {
+        Dropped::Malformed => RelayDropped::Malformed,
+        Dropped::Mismatch => RelayDropped::Mismatch,
+        Dropped::Oversize => RelayDropped::Oversize,
+        Dropped::Unsigned => RelayDropped::Unsigned,
+        Dropped::BadSignature => RelayDropped::BadSignature,
+        Dropped::Stale => RelayDropped::Stale,
+        Dropped::Control => RelayDropped::Control,
     }
 }

@@ -30,6 +30,8 @@ use crate::shard::state::Identity;
 use crate::shard::state::Options;
 use crate::shard::state::Shard;
 use crate::shard::state::TICK;
+use crate::shard::tasks::Notify;
+use crate::shard::tasks::yield_once;
 use crate::stdx::bytes::Batch;
 use crate::stdx::time::Instant;
 use crate::stdx::time::Now;
@@ -342,45 +344,4 @@ impl Core {
         let owned = sockets.get(id.index())?.as_ref()?;
         (owned.id == id).then(|| Rc::clone(&owned.socket))
     }
-}
-
-/// A bell for one task of the same thread.
-#[derive(Default)]
-struct Notify {
-    is_set: Cell<bool>,
-    waker: Cell<Option<Waker>>,
-}
-
-impl Notify {
-    fn notify(&self) {
-        if !self.is_set.replace(true)
-            && let Some(waker) = self.waker.take()
-        {
-            waker.wake();
-        }
-    }
-
-    async fn notified(&self) {
-        poll_fn(|context| {
-            if self.is_set.take() {
-                return Poll::Ready(());
-            }
-            self.waker.set(Some(context.waker().clone()));
-            Poll::Pending
-        })
-        .await;
-    }
-}
-
-/// Lets the tasks behind this one run first.
-pub(super) async fn yield_once() {
-    let mut has_yielded = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut has_yielded, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

@@ -11,8 +11,11 @@ use rustc_hash::FxBuildHasher;
 
 use crate::broker::refusal::Refusal;
 use crate::broker::relay::Embedded;
+use crate::broker::relay::Redis;
+use crate::broker::relay::Relay;
 use crate::broker::relay::ShardId;
 use crate::broker::relay::Token;
+use crate::broker::relay::redis::Options as RedisOptions;
 use crate::broker::router::Router;
 use crate::broker::session;
 use crate::broker::session::Output;
@@ -91,6 +94,8 @@ pub struct Options {
     pub outbox_total_bytes_max: usize,
     /// Length of a mailbox to another shard, in mails.
     pub mailbox_max: usize,
+    /// The relay through Redis; `None` is the embedded one.
+    pub redis: Option<Arc<RedisOptions>>,
 }
 
 /// Who a shard is among the shards of its process.
@@ -125,7 +130,7 @@ pub struct Shard {
     pub(super) handshakes_count: usize,
     pub(super) active_count: usize,
     pub(super) table: Table,
-    pub(super) relay: Embedded,
+    pub(super) relay: Relay,
     pub(super) owed: HashMap<Token, Owed, FxBuildHasher>,
     pub(super) tokens_count: u64,
     pub(super) messages_count: u64,
@@ -142,6 +147,7 @@ pub struct Shard {
     /// Receive times of what was delivered this turn.
     pub(super) delivered: Vec<Instant>,
     pub(super) slow: Vec<Key>,
+    pub(super) round_trips: Vec<Duration>,
     pub(super) log_limit: LogLimit,
     pub(super) audit_limit: LogLimit,
     /// Judges tokens, where they are needed.
@@ -197,7 +203,19 @@ impl Shard {
             handshakes_count: 0,
             active_count: 0,
             table: Table::new(),
-            relay: Embedded::new(*id, counters.len(), options.mailbox_max, *home_seed),
+            relay: match &options.redis {
+                None => {
+                    let mailbox_max = options.mailbox_max;
+                    let count = counters.len();
+                    Relay::Embedded(Box::new(Embedded::new(*id, count, mailbox_max, *home_seed)))
+                }
+                // The clock has just been started.
+                Some(options) => Relay::Redis(Box::new(Redis::new(
+                    Arc::clone(options),
+                    Instant::default(),
+                    random.next(),
+                ))),
+            },
             owed: HashMap::default(),
             tokens_count: 0,
             messages_count: 0,
@@ -212,6 +230,7 @@ impl Shard {
             outputs: Vec::new(),
             delivered: Vec::new(),
             slow: Vec::new(),
+            round_trips: Vec::new(),
             log_limit: LogLimit::new(),
             audit_limit: LogLimit::new(),
             verifier: (options.auth.as_ref())
@@ -317,7 +336,7 @@ impl Shard {
         assert!(active == self.active_count);
         assert!(leaving_bytes == self.leaving_bytes);
         let targets = self.table.destinations_count() + self.table.patterns_count();
-        assert!(targets == self.relay.interests_count());
+        assert!(self.relay.interests_count().is_none_or(|wanted| targets == wanted));
     }
 
     /// Checks that nothing is left of connections that have gone, once all mail is carried; for

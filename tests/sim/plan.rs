@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ringway::broker::router::RouteOptions;
+use ringway::broker::router::RouteTo;
 use ringway::broker::router::Router;
 use ringway::broker::session;
 use ringway::policy::rules::Rules;
@@ -92,7 +93,10 @@ impl Plan {
 
     /// What the shards are told.
     pub(crate) fn options(&self) -> Options {
-        let row = |pattern: &str, to: &str| RouteOptions { pattern: pattern.into(), to: to.into() };
+        let row = |pattern: &str, to: &str| RouteOptions {
+            pattern: pattern.into(),
+            to: RouteTo::Destination(to.into()),
+        };
         let routes = [
             row("/app/room.{room}", "/topic/room.{room}"),
             row("/app/private.{user}", "/user/{user}/queue/private"),
@@ -135,6 +139,7 @@ impl Plan {
             outbox_timeout: OUTBOX_TIMEOUT,
             outbox_total_bytes_max: self.outbox_total_bytes_max,
             mailbox_max: self.mailbox_max,
+            redis: None,
         }
     }
 }

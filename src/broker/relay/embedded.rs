@@ -21,6 +21,8 @@ use std::sync::Arc;
 use crate::broker::patterns::PatternIndex;
 use crate::broker::patterns::Walk;
 use crate::broker::publication::Publication;
+use crate::broker::refusal::Code;
+use crate::broker::refusal::Refusal;
 use crate::broker::relay::Audience;
 use crate::broker::relay::Event;
 use crate::broker::relay::Mail;
@@ -108,6 +110,12 @@ impl Embedded {
 
     /// Sends a publication on its way; `token` is settled when it has its place in the order.
     pub fn publish(&mut self, publication: Arc<Publication>, token: Option<Token>) {
+        if publication.forwarded_by.is_some() {
+            // The configuration allows such routes beside a Redis only.
+            let refusal = Refusal::new(Code::NoRoute, "no back end is reached from here");
+            self.events.extend(token.map(|token| Event::Refused(token, refusal)));
+            return;
+        }
         let home = self.home_of(&publication.channel);
         self.request(home, Request::Publish { publication, token });
     }
@@ -353,6 +361,7 @@ mod tests {
             headers: Vec::new(),
             body_nul: Arc::from(&[0_u8][..]),
             is_text: true,
+            forwarded_by: None,
         })
     }
 

@@ -2,9 +2,10 @@
 //!
 //! `embedded` joins the shards of one process with nothing beside it; `redis` joins many tasks
 //! through Redis Pub/Sub. Both are machines without I/O and have one shape: `subscribe`,
-//! `unsubscribe` and `publish` with tokens go in, [`Event`]s come out.
+//! `unsubscribe` and `publish` with tokens go in, [`Event`]s come out; [`Relay`] is either.
 
 mod embedded;
+mod joined;
 pub mod redis;
 
 use std::sync::Arc;
@@ -12,7 +13,9 @@ use std::sync::Arc;
 use crate::broker::publication::Publication;
 use crate::broker::refusal::Refusal;
 
+pub use self::redis::Redis;
 pub use embedded::Embedded;
+pub use joined::Relay;
 
 /// Most shards of one process; a set of shards is one word.
 pub const SHARDS_MAX: usize = 64;
@@ -95,7 +98,7 @@ pub enum Event {
         audience: Audience,
     },
     /// A proved word to the whole fleet, or to one task of it.
-    Control(redis::Control),
+    Control(self::redis::Control),
 }
 
 /// Which of the subscriptions here a delivery is for.

@@ -45,13 +45,12 @@ impl Session {
         let origin = Origin {
             node: context.node,
             number: *context.messages_count,
+            session: &self.id,
             user: (self.is_named && identity::is_plain_value(&self.user)).then_some(&*self.user),
             unix_ms: context.now.unix_ms,
             received_at: context.now.instant,
         };
-        let publication =
-            Publication::from_send(frame, delivery.channel, delivery.destination, origin);
-        let publication = Arc::new(publication);
+        let publication = Arc::new(Publication::from_send(frame, delivery, origin));
         let Some(name) = frame.headers.get("transaction") else {
             self.receipts_pending += usize::from(receipt.is_some());
             let publications = Publications::One(publication);

@@ -239,3 +239,208 @@ fn headers<'a>(value: Value<'_, 'a>) -> Result<Vec<(&'a str, &'a str)>, Error> {
     }
     Ok(headers)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the article's Jackson sender writes, byte for byte.
+    const ARTICLE: &str = concat!(
+        r#"{"destination":"/topic/room.1","userId":null,"#,
+        r#""payload":"{\"text\":\"hi\"}","#,
+        r#""payloadType":"com.example.ws.dto.ChatMessage","#,
+        r#""timestamp":1700000000000,"originServerId":null}"#,
+    );
+
+    #[track_caller]
+    fn check(json: &str, check: impl FnOnce(Result<Envelope<'_>, Error>)) {
+        let mut bytes = json.as_bytes().to_vec();
+        check(Decoder::new(1 << 20).decode(&mut bytes));
+        // Cut, it is none.
+        for known_bytes in 0..json.trim_end().len() {
+            let mut bytes = json.as_bytes()[..known_bytes].to_vec();
+            assert_eq!(Decoder::new(1 << 20).decode(&mut bytes), Err(Error::Json));
+        }
+    }
+
+    #[track_caller]
+    fn check_refused(json: &str, expected: Error) {
+        check(json, |found| assert_eq!(found, Err(expected), "{json}"));
+    }
+
+    /// A small envelope with `more` in it.
+    fn with(more: &str) -> String {
+        format!(r#"{{"destination":"/topic/a","payload":"b",{more}}}"#)
+    }
+
+    #[test]
+    fn the_articles_envelope_is_understood() {
+        let expected = Envelope {
+            destination: "/topic/room.1",
+            payload: r#"{"text":"hi"}"#,
+            payload_type: Some("com.example.ws.dto.ChatMessage"),
+            timestamp_ms: 1_700_000_000_000,
+            ..Envelope::default()
+        };
+        check(ARTICLE, |found| assert_eq!(found, Ok(expected)));
+    }
+
+    #[test]
+    fn all_fields_are_understood_in_any_order_and_unknown_ones_ignored() {
+        let json = r#" { "signature" : "s", "encoding":"base64", "headers":{"a":"b","é":"\u00e9\n"},
+            "senderId":"bob","contentType":"text/plain","epoch":18446744073709551615,"seq":0,
+            "unknown":{"destination":"/x","deep":[[[{"payload":1}]]]}, "unknown":2, "id":"i-1",
+            "originServerId":"t","timestamp":7,"payloadType":"[B","payload":"aGk=",
+            "userId":"4/2","destination":"/queue/private" } "#;
+        let expected = Envelope {
+            destination: "/queue/private",
+            user_id: Some("4/2"),
+            payload: "aGk=",
+            payload_type: Some("[B"),
+            timestamp_ms: 7,
+            origin: Some("t"),
+            id: Some("i-1"),
+            seq: Some(0),
+            epoch: Some(u64::MAX),
+            content_type: Some("text/plain"),
+            sender: Some("bob"),
+            headers: vec![("a", "b"), ("é", "é\n")],
+            is_base64: true,
+            signature: Some("s"),
+        };
+        check(json, |found| {
+            assert_eq!(found, Ok(expected));
+            assert_eq!(found.unwrap().body().as_deref(), Ok(&b"hi"[..]));
+        });
+    }
+
+    #[test]
+    fn null_is_absent_and_absent_is_allowed() {
+        let expected = Envelope { destination: "/topic/a", payload: "b", ..Envelope::default() };
+        let json = with(
+            r#""userId":null,"payloadType":null,"originServerId":null,"id":null,"seq":null,
+            "epoch":null,"contentType":null,"senderId":null,"headers":null,"encoding":null,
+            "signature":null"#,
+        );
+        check(&json, |found| assert_eq!(found, Ok(expected.clone())));
+        check(&with(r#""id":"","contentType":"","senderId":"","headers":{}"#), |found| {
+            assert_eq!(found, Ok(expected));
+        });
+    }
+
+    #[test]
+    fn missing_repeated_and_wrong_fields_are_refused() {
+        check_refused(r#"{"destination":"/a"}"#, Error::Missing(Field::Payload));
+        check_refused(r#"{"payload":"/a"}"#, Error::Missing(Field::Destination));
+        check_refused(r#"{"Destination":"/a","payload":""}"#, Error::Missing(Field::Destination));
+        for field in Field::ALL {
+            let name = field.as_str();
+            check_refused(
+                &with(&format!(r#""{name}":[]"#)),
+                match field {
+                    Field::Destination | Field::Payload => Error::Repeated(field),
+                    _ => Error::Type(field),
+                },
+            );
+            let twice = format!(
+                r#"{{"{name}":{0},"{name}":{0}}}"#,
+                match field {
+                    Field::Timestamp | Field::Seq | Field::Epoch => "1",
+                    Field::Headers => "{}",
+                    Field::Encoding => "\"base64\"",
+                    _ => "\"a\"",
+                }
+            );
+            check_refused(&twice, Error::Repeated(field));
+        }
+        for number in ["-1", "1.5", "1e3", "\"1\"", "null", "true"] {
+            let json = with(&format!(r#""timestamp":{number}"#));
+            check_refused(&json, Error::Type(Field::Timestamp));
+        }
+        check_refused(r#"{"destination":null,"payload":""}"#, Error::Type(Field::Destination));
+        check_refused(r#"{"destination":"/a","payload":null}"#, Error::Type(Field::Payload));
+        check_refused(r#"{"destination":"/a","payload":{"a":1}}"#, Error::Type(Field::Payload));
+        check_refused(&with(r#""headers":{"a":1}"#), Error::Type(Field::Headers));
+        check_refused(&with(r#""headers":[["a","b"]]"#), Error::Type(Field::Headers));
+        check_refused(&with(r#""encoding":"hex""#), Error::Encoding);
+    }
+
+    #[test]
+    fn what_would_end_a_line_is_refused_but_in_headers_and_the_body() {
+        for end in ["\\r", "\\n", "\\u0000"] {
+            let json = format!(r#"{{"destination":"/a{end}","payload":""}}"#);
+            check_refused(&json, Error::Character(Field::Destination));
+            for field in [Field::UserId, Field::SenderId, Field::ContentType, Field::Id] {
+                let json = with(&format!(r#""{}":"a{end}b""#, field.as_str()));
+                check_refused(&json, Error::Character(field));
+            }
+            let json = format!(r#"{{"destination":"/a","payload":"{end}"}}"#);
+            check(&json, |found| assert_eq!(found.unwrap().payload.len(), 1));
+        }
+        for blank in [" ", "\\t", "\u{2028}", "\u{7F}"] {
+            let json = with(&format!(r#""id":"a{blank}""#));
+            check_refused(&json, Error::Character(Field::Id));
+        }
+        check_refused(&with(r#""headers":{"a":"\u0000"}"#), Error::Character(Field::Headers));
+        check_refused(&with(r#""headers":{"\u0000":"a"}"#), Error::Character(Field::Headers));
+        let json = with(r#""headers":{"a":"","":"b","c":null,"d e":" \r\n","f":"1","f":"2"}"#);
+        check(&json, |found| {
+            let expected = vec![("d e", " \r\n"), ("f", "1"), ("f", "2")];
+            assert_eq!(found.unwrap().headers, expected);
+        });
+    }
+
+    #[test]
+    fn headers_are_counted() {
+        let headers = |count: usize| {
+            let headers: Vec<_> = (0..count).map(|it| format!(r#""h{it}":"v""#)).collect();
+            with(&format!(r#""headers":{{{}}}"#, headers.join(","))).into_bytes()
+        };
+        let mut decoder = Decoder::new(1 << 20);
+        let mut bytes = headers(HEADERS_COUNT_MAX);
+        assert_eq!(decoder.decode(&mut bytes).unwrap().headers.len(), HEADERS_COUNT_MAX);
+        let mut bytes = headers(HEADERS_COUNT_MAX + 1);
+        assert_eq!(decoder.decode(&mut bytes), Err(Error::TooManyHeaders));
+    }
+
+    #[test]
+    fn size_is_judged_first_and_several_mib_are_understood() {
+        let json = |bytes: usize| {
+            let rest = r#"{"destination":"/a","payload":""}"#.len();
+            format!(r#"{{"destination":"/a","payload":"{}"}}"#, "é".repeat((bytes - rest) / 2))
+        };
+        let mut bytes = json(4 << 20).into_bytes();
+        let bytes_max = bytes.len();
+        assert!(4_000_000 < bytes_max);
+        assert_eq!(Decoder::new(bytes_max - 1).decode(&mut bytes), Err(Error::Oversize));
+        let mut decoder = Decoder::new(bytes_max);
+        assert!(decoder.decode(&mut bytes).is_ok_and(|it| 4_000_000 < it.payload.len()));
+        let mut small = ARTICLE.as_bytes().to_vec();
+        assert!(decoder.decode(&mut small).is_ok());
+    }
+
+    #[test]
+    fn a_broken_envelope_leaves_nothing_for_the_next() {
+        let mut decoder = Decoder::new(1 << 20);
+        for broken in ["", "{", "[[[[", r#"{"payload":"\ud800"}"#, r#"{"destination":1}"#] {
+            let mut bytes = broken.as_bytes().to_vec();
+            assert!(decoder.decode(&mut bytes).is_err());
+            let mut bytes = ARTICLE.as_bytes().to_vec();
+            assert_eq!(decoder.decode(&mut bytes).map(|it| it.destination), Ok("/topic/room.1"));
+        }
+    }
+
+    #[test]
+    fn base64_is_judged_when_the_body_is_wanted() {
+        let body = |payload: &str| {
+            let envelope = Envelope { payload, is_base64: true, ..Envelope::default() };
+            envelope.body().map(Cow::into_owned)
+        };
+        assert_eq!(body(""), Ok(vec![]));
+        assert_eq!(body("/+8="), Ok(vec![0xFF, 0xEF]));
+        assert_eq!(body("/+8"), Ok(vec![0xFF, 0xEF]));
+        for broken in ["a", "_-8=", "aGk=\n", "aGk==", "====", "é"] {
+            assert_eq!(body(broken), Err(Error::Base64), "{broken}");
+        }
+    }
+}

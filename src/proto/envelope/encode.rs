@@ -158,3 +158,171 @@ fn push_headers(out: &mut Vec<u8>, headers: &[(Box<str>, Box<str>)]) {
         out.push(b'}');
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::envelope::Decoder;
+    use crate::proto::envelope::Envelope;
+    use crate::proto::envelope::Unverified;
+
+    const FIELDS: Fields<'_> = Fields {
+        destination: "/topic/room.1",
+        user_id: None,
+        body: br#"{"text":"hi"}"#,
+        is_text: true,
+        timestamp_ms: 1_700_000_000_000,
+        origin: "task-1",
+        id: "n-1",
+        seq: None,
+        epoch: None,
+        content_type: None,
+        sender: None,
+        headers: &[],
+        key: None,
+        channel: b"ws:/topic/room.1",
+    };
+
+    #[track_caller]
+    fn check(fields: &Fields<'_>, form: Form, expected: &str) {
+        let mut out = b"before".to_vec();
+        assert_eq!(encode(&mut out, fields, form), Ok(()));
+        assert_eq!(str::from_utf8(&out), Ok(&*format!("before{expected}")));
+    }
+
+    #[test]
+    fn the_articles_form_has_its_six_fields_in_its_order() {
+        let front = concat!(
+            r#"{"destination":"/topic/room.1","userId":null,"#,
+            r#""payload":"{\"text\":\"hi\"}","payloadType":"java.lang.String","#,
+            r#""timestamp":1700000000000,"originServerId":"task-1""#,
+        );
+        check(&FIELDS, Form::Article, &format!("{front}}}"));
+        check(&FIELDS, Form::Full, &format!(r#"{front},"id":"n-1"}}"#));
+        let key = Key::new(b"key");
+        let headers = [("a".into(), "b".into())];
+        let more = Fields {
+            seq: Some(1),
+            epoch: Some(2),
+            content_type: Some("text/plain"),
+            sender: Some("bob"),
+            headers: &headers,
+            key: Some(&key),
+            ..FIELDS
+        };
+        check(&more, Form::Article, &format!("{front}}}"));
+    }
+
+    #[test]
+    fn the_full_form_holds_what_is_known() {
+        let header = |name: &str, value: &str| (name.into(), value.into());
+        let headers = [
+            header("a", "\"\n"),
+            header("", "x"),
+            header("b", ""),
+            header("c", "1"),
+            header("c", "2"),
+        ];
+        let fields = Fields {
+            destination: "/queue/private",
+            user_id: Some("4/2"),
+            body: b"\xFF",
+            is_text: false,
+            seq: Some(u64::MAX),
+            epoch: Some(0),
+            content_type: Some("a/b"),
+            sender: Some("é"),
+            headers: &headers,
+            ..FIELDS
+        };
+        let expected = concat!(
+            r#"{"destination":"/queue/private","userId":"4/2","payload":"/w==","#,
+            r#""payloadType":"[B","timestamp":1700000000000,"#,
+            r#""originServerId":"task-1","id":"n-1","seq":18446744073709551615,"#,
+            r#""epoch":0,"contentType":"a/b","senderId":"é","headers":{"a":"\"\n","#,
+            r#""c":"1"},"encoding":"base64"}"#,
+        );
+        check(&fields, Form::Full, expected);
+    }
+
+    #[test]
+    fn a_binary_body_does_not_fit_the_article_and_is_never_sent_as_text() {
+        let mut out = Vec::new();
+        for is_text in [false, true] {
+            let fields = Fields { body: b"\xFF", is_text, ..FIELDS };
+            assert_eq!(encode(&mut out, &fields, Form::Article), Err(Unfit));
+            assert!(out.is_empty());
+        }
+        let fields = Fields { body: b"\xFF", ..FIELDS };
+        assert_eq!(encode(&mut out, &fields, Form::Full), Ok(()));
+        assert_eq!(
+            Decoder::new(1000).decode(&mut out).unwrap().body().as_deref(),
+            Ok(&b"\xFF"[..])
+        );
+    }
+
+    #[test]
+    fn a_signature_holds_for_its_channel_and_time_and_nothing_else() {
+        let key = Key::new(b"key");
+        let fields = Fields { user_id: Some("u"), key: Some(&key), ..FIELDS };
+        let mut out = Vec::new();
+        encode(&mut out, &fields, Form::Full).unwrap();
+        let envelope = Decoder::new(1000).decode(&mut out).unwrap();
+        let now_ms = FIELDS.timestamp_ms;
+        let verify = |envelope: &Envelope<'_>, channel: &[u8]| {
+            envelope.verify(&key, channel, now_ms + 60, 60)
+        };
+        assert_eq!(verify(&envelope, FIELDS.channel), Ok(()));
+        assert_eq!(envelope.verify(&key, FIELDS.channel, now_ms - 60, 60), Ok(()));
+        assert_eq!(envelope.verify(&key, FIELDS.channel, now_ms + 61, 60), Err(Unverified::Stale));
+        assert_eq!(envelope.verify(&key, FIELDS.channel, now_ms - 61, 60), Err(Unverified::Stale));
+        assert_eq!(verify(&envelope, b"ws:/topic/room.2"), Err(Unverified::Forged));
+        let changed = [
+            Envelope { id: Some("n-2"), ..envelope.clone() },
+            Envelope { id: None, ..envelope.clone() },
+            Envelope { user_id: None, ..envelope.clone() },
+            Envelope { user_id: Some("v"), ..envelope.clone() },
+            Envelope { timestamp_ms: now_ms + 1, ..envelope.clone() },
+            Envelope { payload: "", ..envelope.clone() },
+        ];
+        for changed in changed {
+            assert_eq!(verify(&changed, FIELDS.channel), Err(Unverified::Forged), "{changed:?}");
+        }
+        let unsigned = Envelope { signature: None, ..envelope.clone() };
+        assert_eq!(verify(&unsigned, FIELDS.channel), Err(Unverified::Unsigned));
+        let other = Key::new(b"other");
+        assert_eq!(envelope.verify(&other, FIELDS.channel, now_ms, 60), Err(Unverified::Forged));
+    }
+
+    #[test]
+    fn what_a_back_end_must_compute_is_written_down_and_stays() {
+        let signed = crate::proto::envelope::Signed {
+            channel: b"ws:/topic/a",
+            id: Some("i"),
+            user_id: None,
+            timestamp_ms: 1,
+            payload: "p",
+        };
+        // By another implementation of HMAC, from the text that `signature` describes.
+        let expected = "34c3de269e50061840547d3d7a53bf4319459d31c4e9f5e4ce3fa46915da3d6b";
+        assert_eq!(signed.sign(&Key::new(b"key")), expected);
+    }
+
+    #[test]
+    fn no_envelope_is_larger_than_it_was_said_to_be() {
+        let body = [0x01; 5000];
+        let headers = [("\u{1}".repeat(100).into(), "\u{1}".repeat(1000).into())];
+        let key = Key::new(b"key");
+        let fields = Fields {
+            body: &body,
+            headers: &headers,
+            seq: Some(u64::MAX),
+            epoch: Some(u64::MAX),
+            key: Some(&key),
+            ..FIELDS
+        };
+        let mut out = Vec::new();
+        encode(&mut out, &fields, Form::Full).unwrap();
+        assert!(6 * (5000 + 1100) < out.len() && out.len() <= encoded_bytes_max(5000, 1100));
+    }
+}

@@ -23,7 +23,7 @@ pub enum Field {
 }
 
 impl Field {
-    const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Destination,
         Self::UserId,
         Self::Payload,

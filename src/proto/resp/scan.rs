@@ -6,12 +6,10 @@ use crate::proto::resp::Error;
 use crate::proto::resp::Limits;
 use crate::proto::resp::Skip;
 use crate::proto::resp::measure::measure;
+use crate::proto::resp::token::ITEM_BYTES_MIN;
 use crate::proto::resp::token::Stop;
 use crate::proto::resp::token::bulk_body;
 use crate::proto::resp::token::length;
-
-/// The fewest bytes of a bulk string: `$0`, CR, LF, CR, LF.
-const BULK_BYTES_MIN: usize = 6;
 
 /// What is at the front of the buffer. Ranges are indexes into it, so that the caller can borrow a
 /// payload mutably and decode it in place.
@@ -145,9 +143,9 @@ enum Part {
 
 /// Reads the part at `at`, behind which `parts_count` more are to come.
 fn part(bytes: &[u8], at: usize, parts_count: usize, limits: &Limits) -> Result<Part, Stop> {
-    let others_bytes = parts_count * BULK_BYTES_MIN;
+    let others_bytes = parts_count * ITEM_BYTES_MIN;
     let found = match bytes.get(at) {
-        None => Err(Stop::Incomplete(at + BULK_BYTES_MIN)),
+        None => Err(Stop::Incomplete(at + ITEM_BYTES_MIN)),
         Some(b'$') => length(bytes, at + 1),
         Some(_) => return Ok(Part::Other),
     };
@@ -165,5 +163,123 @@ fn part(bytes: &[u8], at: usize, parts_count: usize, limits: &Limits) -> Result<
             Err(Stop::Incomplete(bytes_min.saturating_add(others_bytes)))
         }
         found => found,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { bulk_bytes_max: 20, items_max: 8, depth_max: 1 };
+
+    /// The text of each part of a message.
+    fn parts(bytes: &[u8]) -> Option<(Vec<&[u8]>, usize)> {
+        match scan(bytes, &LIMITS) {
+            Ok(Scanned::Message { channel, payload, end }) => {
+                Some((vec![&bytes[channel], &bytes[payload]], end))
+            }
+            Ok(Scanned::PatternMessage { pattern, channel, payload, end }) => {
+                Some((vec![&bytes[pattern], &bytes[channel], &bytes[payload]], end))
+            }
+            Ok(Scanned::Incomplete { bytes_min }) => {
+                assert!(bytes.len() < bytes_min);
+                None
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn check(bytes: &[u8], expected: &[&[u8]]) {
+        for known_bytes in 0..bytes.len() {
+            let known = &bytes[..known_bytes];
+            assert_eq!(parts(known), None, "{known_bytes}");
+            let Ok(Scanned::Incomplete { bytes_min }) = scan(known, &LIMITS) else { panic!() };
+            assert!(bytes_min <= bytes.len(), "{known_bytes}: {bytes_min}");
+        }
+        let followed = [bytes, b"*3\r\n"].concat();
+        assert_eq!(parts(bytes), Some((expected.to_vec(), bytes.len())));
+        assert_eq!(parts(&followed), Some((expected.to_vec(), bytes.len())));
+    }
+
+    #[test]
+    fn messages_of_both_versions_are_found_where_they_lie() {
+        for kind in ["*", ">"] {
+            for name in ["$7\r\nmessage", "$8\r\nsmessage"] {
+                let bytes = format!("{kind}3\r\n{name}\r\n$4\r\nws:a\r\n$2\r\n{{}}\r\n");
+                check(bytes.as_bytes(), &[b"ws:a", b"{}"]);
+            }
+            let bytes = format!("{kind}4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$1\r\na\r\n$0\r\n\r\n");
+            check(bytes.as_bytes(), &[b"*", b"a", b""]);
+        }
+        check(
+            b"*3\r\n$7\r\nmessage\r\n$3\r\n\xFF\r\n\r\n$4\r\n\r\n$1\r\n",
+            &[b"\xFF\r\n", b"\r\n$1"],
+        );
+    }
+
+    #[test]
+    fn a_message_knows_how_much_of_it_is_missing() {
+        let hint = |bytes: &[u8]| match scan(bytes, &LIMITS) {
+            Ok(Scanned::Incomplete { bytes_min }) => bytes_min,
+            other => panic!("{other:?}"),
+        };
+        let front = b"*3\r\n$7\r\nmessage\r\n".to_vec();
+        assert_eq!(hint(&front), 17 + 3 + 3);
+        assert_eq!(hint(&[&front[..], b"$9\r\n"].concat()), 17 + 4 + 9 + 2 + 3);
+        assert_eq!(hint(&[&front[..], b"$1\r\na\r\n$20\r\n"].concat()), 17 + 7 + 5 + 20 + 2);
+    }
+
+    /// `bytes` hold a part over the limit: they are passed over exactly, however they are cut.
+    #[track_caller]
+    fn check_oversize(bytes: &[u8], expected_channel: Option<&[u8]>) {
+        let Ok(Scanned::Oversize { channel, part_bytes, skip }) = scan(bytes, &LIMITS) else {
+            panic!("not too large");
+        };
+        assert_eq!(channel.map(|it| &bytes[it]), expected_channel);
+        assert_eq!(part_bytes, 21);
+        let followed = [bytes, b"$3\r\nabc\r\n"].concat();
+        for step in 1..followed.len() {
+            let mut skip = skip.clone();
+            let (mut start, mut known_bytes) = (0, 0);
+            while !skip.is_done() {
+                known_bytes = (known_bytes + step).min(followed.len());
+                start += skip.advance(&followed[start..known_bytes]).unwrap();
+                assert!(known_bytes - start < 25, "what is left over is short");
+            }
+            assert_eq!(start, bytes.len(), "by {step}");
+        }
+    }
+
+    #[test]
+    fn a_message_over_the_limit_is_passed_over_without_being_kept() {
+        let long = "a".repeat(21);
+        let front = "*3\r\n$7\r\nmessage\r\n";
+        let bytes = format!("{front}$4\r\nws:a\r\n$21\r\n{long}\r\n");
+        check_oversize(bytes.as_bytes(), Some(b"ws:a"));
+        let bytes = format!("{front}$21\r\n{long}\r\n$2\r\n{{}}\r\n");
+        check_oversize(bytes.as_bytes(), None);
+        let front = ">4\r\n$8\r\npmessage\r\n";
+        let bytes = format!("{front}$21\r\n{long}\r\n$4\r\nws:a\r\n$0\r\n\r\n");
+        check_oversize(bytes.as_bytes(), None);
+        let bytes = format!("{front}$1\r\n*\r\n$4\r\nws:a\r\n$21\r\n{long}\r\n");
+        check_oversize(bytes.as_bytes(), Some(b"ws:a"));
+        let bytes = format!("{front}$1\r\n*\r\n$21\r\n{long}\r\n$21\r\n{long}\r\n");
+        check_oversize(bytes.as_bytes(), None);
+    }
+
+    #[test]
+    fn what_is_passed_over_is_judged_all_the_same() {
+        let front = b"*3\r\n$7\r\nmessage\r\n$21\r\n123456789012345678901";
+        let Ok(Scanned::Oversize { skip, .. }) = scan(front, &LIMITS) else { panic!() };
+        let broken: [(&[u8], Error); 4] = [
+            (b"22", Error::BulkEnd),
+            (b"\r\n:1\r\n", Error::Message),
+            (b"\r\n$-1\r\n", Error::Message),
+            (b"\r\n$a\r\n", Error::Length),
+        ];
+        for (rest, error) in broken {
+            assert_eq!(skip.clone().advance(&[front, rest].concat()), Err(error));
+        }
     }
 }

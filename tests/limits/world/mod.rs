@@ -104,6 +104,7 @@ fn defaults() -> Options {
         outbox_timeout: Duration::from_secs(10),
         outbox_total_bytes_max: 256 << 20,
         mailbox_max: 1024,
+        redis: None,
     }
 }
 
@@ -307,6 +308,7 @@ impl World {
             headers: Vec::new(),
             body_nul: [body, b"\0"].concat().into(),
             is_text: true,
+            forwarded_by: None,
         });
         let mail = Mail::Reply(Reply::Deliver(publication));
         self.shard.handle_mail(self.now(), OTHER, mail);

@@ -258,6 +258,9 @@ impl Redis {
             node.is_retiring = false;
         }
         if self.routes.move_slot(slot, to) {
+            // First our own subscriptions: the new owner is not up before it has them, so what is
+            // sent on to it is heard here.
+            self.interests.reroute_slot(slot, &self.routes);
             self.publisher.reroute_slot(slot, &self.routes);
             self.topology_due = now.instant;
         }

@@ -277,6 +277,15 @@ impl Interests {
         }
     }
 
+    /// Sends the interests of one slot to its owner of now.
+    pub(super) fn reroute_slot(&mut self, slot: u16, routes: &Routes) {
+        let all = self.interests.iter();
+        let keys: Vec<Key> = all.filter(|(_, it)| it.slot == slot).map(|(key, _)| key).collect();
+        for key in keys {
+            self.reroute_one(key, routes);
+        }
+    }
+
     pub(super) fn reroute_one(&mut self, key: Key, routes: &Routes) {
         let Some(interest) = self.interests.get(key) else { return };
         let node = routes.node_of(interest.slot);

@@ -374,3 +374,6 @@ fn link_of<'a>(
         Some(node) => nodes.get_mut(&node)?.side_mut(part).link.as_mut(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,8 @@
+//! Fuzzes control messages: `cargo +nightly fuzz run controls`.
+#![no_main]
+
+#[expect(dead_code, reason = "each target runs one of the shared properties")]
+#[path = "../properties.rs"]
+mod properties;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| properties::json::controls(data));

@@ -1,0 +1,8 @@
+//! Fuzzes replies of a Redis server: `cargo +nightly fuzz run resp_replies`.
+#![no_main]
+
+#[expect(dead_code, reason = "each target runs one of the shared properties")]
+#[path = "../properties.rs"]
+mod properties;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| properties::resp::replies(data));

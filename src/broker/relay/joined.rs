@@ -1,0 +1,181 @@
+//! Either relay, behind the one interface that a shard knows.
+
+use std::sync::Arc;
+
+use crate::broker::publication::Publication;
+use crate::broker::relay::Embedded;
+use crate::broker::relay::Event;
+use crate::broker::relay::Mail;
+use crate::broker::relay::Redis;
+use crate::broker::relay::Reply;
+use crate::broker::relay::Request;
+use crate::broker::relay::ShardId;
+use crate::broker::relay::Target;
+use crate::broker::relay::Token;
+use crate::broker::relay::redis::Forward;
+use crate::stdx::time::Instant;
+
+/// One shard's side of the relay of its process.
+#[derive(Debug)]
+pub enum Relay {
+    /// Between the shards of this process.
+    Embedded(Box<Embedded>),
+    /// Between tasks, through Redis.
+    Redis(Box<Redis>),
+}
+
+impl Relay {
+    /// Says that this shard wants `target`; `token` is answered once that is confirmed.
+    pub fn subscribe(&mut self, now: Instant, target: Target, token: Option<Token>) {
+        match self {
+            Self::Embedded(relay) => relay.subscribe(target, token),
+            Self::Redis(relay) => relay.subscribe(now, &target, token),
+        }
+    }
+
+    /// Says that this shard no longer wants `target`.
+    pub fn unsubscribe(&mut self, now: Instant, target: &Target) {
+        match self {
+            Self::Embedded(relay) => relay.unsubscribe(target),
+            Self::Redis(relay) => relay.unsubscribe(now, target),
+        }
+    }
+
+    /// Sends a publication on its way, to subscribers or to a stream; `token` is answered when the
+    /// relay has taken it.
+    pub fn publish(&mut self, now: Instant, publication: Arc<Publication>, token: Option<Token>) {
+        match self {
+            Self::Embedded(relay) => relay.publish(publication, token),
+            Self::Redis(relay) => match &publication.forwarded_by {
+                None => relay.publish(now, &publication, token),
+                Some(session) => {
+                    let forward = Forward {
+                        destination: &publication.destination,
+                        headers: &publication.headers,
+                        body: publication.body(),
+                        user: publication.sender.as_deref(),
+                        session,
+                        id: &publication.message_id,
+                        timestamp_ms: publication.timestamp_ms,
+                    };
+                    relay.forward(now, &publication.channel, &forward, token);
+                }
+            },
+        }
+    }
+
+    /// Whether it may refuse what it was asked, so that each asker needs a token.
+    #[must_use]
+    pub fn may_refuse(&self) -> bool {
+        match self {
+            Self::Embedded(relay) => relay.may_refuse(),
+            Self::Redis(relay) => relay.may_refuse(),
+        }
+    }
+
+    /// Whether it carries subscriptions to patterns.
+    #[must_use]
+    pub fn serves_patterns(&self) -> bool {
+        match self {
+            Self::Embedded(_) => true,
+            Self::Redis(relay) => relay.serves_patterns(),
+        }
+    }
+
+    /// Whether connections may be read.
+    #[must_use]
+    pub fn has_credit(&self) -> bool {
+        match self {
+            Self::Embedded(relay) => relay.has_credit(),
+            Self::Redis(relay) => relay.has_credit(),
+        }
+    }
+
+    /// What to do next; the owner calls until `None` after every input.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        match self {
+            Self::Embedded(relay) => relay.poll_event(),
+            Self::Redis(relay) => relay.poll_event(),
+        }
+    }
+
+    /// The side that speaks to Redis, where there is one.
+    pub fn redis_mut(&mut self) -> Option<&mut Redis> {
+        match self {
+            Self::Embedded(_) => None,
+            Self::Redis(relay) => Some(relay),
+        }
+    }
+
+    /// Takes what another shard sent; see [`Embedded::handle_mail`].
+    pub fn handle_mail(&mut self, from: ShardId, mail: Mail) {
+        match self {
+            Self::Embedded(relay) => relay.handle_mail(from, mail),
+            Self::Redis(_) => unreachable!("shards that share a Redis write no mail"),
+        }
+    }
+
+    /// The next request for shard `to`.
+    pub fn poll_request(&mut self, to: ShardId) -> Option<Request> {
+        match self {
+            Self::Embedded(relay) => relay.poll_request(to),
+            Self::Redis(_) => None,
+        }
+    }
+
+    /// The next reply to shard `to`.
+    pub fn poll_reply(&mut self, to: ShardId) -> Option<Reply> {
+        match self {
+            Self::Embedded(relay) => relay.poll_reply(to),
+            Self::Redis(_) => None,
+        }
+    }
+
+    /// Whether mail for other shards waits.
+    #[must_use]
+    pub fn has_mail(&self) -> bool {
+        match self {
+            Self::Embedded(relay) => relay.has_mail(),
+            Self::Redis(_) => false,
+        }
+    }
+
+    /// Whether another request may be handed in.
+    #[must_use]
+    pub fn has_reply_room(&self) -> bool {
+        match self {
+            Self::Embedded(relay) => relay.has_reply_room(),
+            Self::Redis(_) => true,
+        }
+    }
+
+    /// How many targets this shard wants; `None` where more may be kept for a while.
+    #[must_use]
+    pub fn interests_count(&self) -> Option<usize> {
+        match self {
+            Self::Embedded(relay) => Some(relay.interests_count()),
+            Self::Redis(_) => None,
+        }
+    }
+
+    /// Whether nobody wants anything and nothing is under way.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Embedded(relay) => relay.is_empty(),
+            Self::Redis(relay) => relay.waiting_bytes() == 0 && relay.unanswered_count() == 0,
+        }
+    }
+
+    /// Checks what the relay promises of itself; for simulations.
+    ///
+    /// # Panics
+    ///
+    /// When a promise is broken.
+    pub fn check_invariants(&self) {
+        match self {
+            Self::Embedded(relay) => relay.check_invariants(),
+            Self::Redis(relay) => relay.check_invariants(),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Links: greeting, roles, watchdogs, and what follows a loss.
+
+use crate::broker::relay::redis::Mode;
+use crate::broker::relay::redis::Options;
+use crate::broker::relay::redis::State;
+use crate::broker::relay::redis::tests::rig::Rig;
+use crate::broker::relay::redis::tests::rig::address;
+use crate::broker::relay::redis::tests::rig::channel;
+
+fn two_addresses() -> Options {
+    Options::new(Mode::PubSub, vec![address("a"), address("b")])
+}
+
+#[test]
+fn an_old_server_is_spoken_to_in_resp2() {
+    for password in [None, Some("pw")] {
+        let mut options = Options::new(Mode::PubSub, vec![address("a")]);
+        options.password = password.map(Into::into);
+        let mut rig = Rig::with(options);
+        rig.server("a").is_old = true;
+        rig.server("a").password = password.map(Into::into);
+        let mut rig = rig.up();
+        rig.subscribe(&channel("/topic/a"), 1);
+        rig.run(20_000);
+        rig.publish("/topic/a", "hello", 2);
+        rig.run(100);
+        assert_eq!(rig.tasks[0].settled, [1, 2]);
+        assert_eq!(rig.bodies(0), ["hello"]);
+        assert!(2 < rig.commands_count("a", "PING"), "a link that subscribes may only PING");
+        assert_eq!(rig.tasks[0].redis.counts().lost, 0);
+    }
+}
+
+#[test]
+fn a_password_goes_with_the_greeting_and_a_wrong_one_is_told() {
+    let mut options = Options::new(Mode::PubSub, vec![address("a")]);
+    options.password = Some("wrong".into());
+    let mut rig = Rig::with(options);
+    rig.server("a").password = Some("right".to_owned());
+    rig.run(2000);
+    rig.check_noted("access denied: WRONGPASS");
+    assert!(matches!(rig.tasks[0].redis.state(), State::Connecting { .. }));
+    rig.server("a").password = Some("wrong".to_owned());
+    rig.run(6000);
+    assert_eq!(rig.tasks[0].redis.state(), State::Up);
+
+    let mut rig = Rig::new();
+    rig.server("a").password = Some("right".to_owned());
+    rig.run(1000);
+    rig.check_noted("access denied: NOAUTH");
+}
+
+#[test]
+fn a_replica_is_not_used_and_a_demoted_primary_is_left() {
+    let mut rig = Rig::with(two_addresses());
+    rig.server("a").is_replica = true;
+    let mut rig = rig.up();
+    rig.check_noted("Redis at a:6379, subscriber: it is a replica");
+    assert_eq!(rig.server("b").clients.len(), 2);
+    assert!(rig.server("a").clients.is_empty());
+    rig.subscribe(&channel("/topic/a"), 1);
+    rig.run(100);
+
+    rig.server("a").is_replica = false;
+    rig.server("b").is_replica = true;
+    rig.run(2500);
+    assert_eq!(rig.tasks[0].redis.state(), State::Up);
+    assert_eq!(rig.server("a").clients.len(), 2);
+    assert!(rig.server("b").clients.is_empty());
+    rig.publish("/topic/a", "over there", 2);
+    rig.run(100);
+    assert_eq!(rig.bodies(0), ["over there"]);
+    assert_eq!(rig.tasks[0].redis.counts().reconnects, 1);
+    rig.check_noted("up again after");
+}
+
+#[test]
+fn a_server_that_does_not_tell_its_role_is_used_with_a_warning() {
+    let mut rig = Rig::new();
+    rig.server("a").forbidden.insert("ROLE".to_owned());
+    let mut rig = rig.up();
+    rig.check_noted("does not tell its role");
+    rig.run(20_000);
+    assert_eq!(rig.tasks[0].redis.state(), State::Up);
+    assert!(2 < rig.commands_count("a", "PING"));
+}
+
+#[test]
+fn a_silent_server_is_given_up_and_found_again() {
+    let mut rig = Rig::new().up();
+    rig.is_stalled = true;
+    rig.run(5000);
+    assert_eq!(rig.tasks[0].redis.state(), State::Up, "it may only be slow");
+    rig.run(1500);
+    assert!(matches!(rig.tasks[0].redis.state(), State::Down { .. }));
+    rig.check_noted("no answer in time");
+    rig.run(10_000);
+    rig.check_noted("no connection in time");
+    rig.is_stalled = false;
+    rig.run(5500);
+    assert_eq!(rig.tasks[0].redis.state(), State::Up);
+    let gap = rig.tasks[0].redis.counts().gap;
+    assert!((10..18).contains(&gap.as_secs()), "{gap:?}");
+}
+
+#[test]
+fn pauses_grow_and_addresses_are_tried_in_turn() {
+    let mut rig = Rig::with(two_addresses());
+    rig.servers.clear();
+    rig.run(60_000);
+    let lost_count = rig.tasks[0].redis.counts().lost;
+    // 5 s at the most and 2.5 s at the least between two, once they have grown.
+    assert!((15..40).contains(&lost_count), "{lost_count}");
+    let notes = &rig.tasks[0].notes;
+    let of = |host: &str| notes.iter().filter(|it| it.contains(&format!("{host}:6379"))).count();
+    assert!(of("a").abs_diff(of("b")) <= 1, "{notes:#?}");
+}
+
+#[test]
+fn a_subscriber_that_is_cut_alone_comes_back_alone() {
+    let mut rig = Rig::new().up();
+    rig.subscribe(&channel("/topic/a"), 1);
+    rig.run(100);
+    rig.cut_one(0, 0);
+    rig.publish("/topic/a", "waits for the subscriber", 2);
+    rig.carry();
+    assert!(rig.bodies(0).is_empty());
+    rig.run(500);
+    assert_eq!(rig.tasks[0].settled, [1, 2]);
+    assert_eq!(rig.bodies(0), ["waits for the subscriber"]);
+    assert_eq!(rig.tasks[0].redis.counts().lost, 1);
+}

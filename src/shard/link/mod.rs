@@ -1,0 +1,384 @@
+//! Connections that the shard opens: whoever owns them says where to, and understands the bytes.
+//!
+//! One task per link connects and then reads, another writes: one write at a time, and the next
+//! one is asked for when it is done, so that commands gather meanwhile. Nothing here waits for a
+//! client: what has been received is taken whatever becomes of it. Read `inbox`, then this file.
+
+mod connect;
+mod inbox;
+
+use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rustc_hash::FxBuildHasher;
+
+use crate::io::resolver::Resolver;
+use crate::io::socket::Socket;
+use crate::io::tls;
+use crate::shard::link::inbox::Inbox;
+use crate::shard::tasks::Notify;
+use crate::shard::tasks::yield_once;
+
+/// Bytes of one link after which the others of the shard go on.
+const SHARE_BYTES: usize = 256 * 1024;
+/// Cipher bytes received at once.
+const CIPHER_BYTES: usize = 64 * 1024;
+/// Silence after which a link gives its receive buffers back.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Room that an outgoing buffer keeps.
+const OUTGOING_BYTES_KEPT: usize = 128 * 1024;
+
+/// Why a link is given up whose server takes our greeting for the beginning of something else.
+const SLOW_HANDSHAKE: &str = "the TLS handshake was not done in time; does the port speak TLS?";
+
+/// What all links of a shard are told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Who knows the addresses of names.
+    pub resolver: Resolver,
+    /// TLS, when the servers speak it.
+    pub tls: Option<Tls>,
+    /// How long a connection may take: its name, its TCP and its TLS each.
+    pub connect_timeout: Duration,
+    /// How long sent bytes may stay unanswered by the other end's kernel.
+    pub user_timeout: Duration,
+}
+
+/// How links speak TLS.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Whom to trust.
+    pub config: tls::Client,
+    /// The name that certificates are for, where it is not the host's.
+    pub server_name: Option<Box<str>>,
+}
+
+/// What became of the front of received bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// Bytes that are done with; the rest is kept and comes again with what follows it.
+    pub(super) consumed: usize,
+    /// How many bytes there must be, the rest among them, for it to be worth another try.
+    pub(super) bytes_min: usize,
+}
+
+/// Whose links these are. Links have numbers that are never used twice.
+pub(super) trait Owner: 'static {
+    /// The link is connected and, with TLS, safe: it wants to be told what to send.
+    fn handle_connected(&self, link: u64);
+    /// Bytes came; they may be changed where they lie.
+    fn handle_bytes(&self, link: u64, bytes: &mut [u8]) -> Taken;
+    /// The link is over, by nobody's wish. Said once, and not of a link that was closed.
+    fn handle_lost(&self, link: u64, why: &str);
+    /// Appends what is to be sent next. What was appended before is with the kernel.
+    fn poll_transmit(&self, link: u64, out: &mut Vec<u8>);
+}
+
+/// The links of one shard.
+pub(super) struct Links {
+    options: Options,
+    links: RefCell<HashMap<u64, Rc<Link>, FxBuildHasher>>,
+}
+
+/// One link, shared by its tasks.
+#[derive(Default)]
+struct Link {
+    number: u64,
+    socket: RefCell<Option<Rc<Socket>>>,
+    tls: RefCell<Option<tls::Session>>,
+    /// Bytes for the socket, in order, cipher with TLS.
+    outgoing: RefCell<Vec<u8>>,
+    /// Connected and safe.
+    is_open: Cell<bool>,
+    /// Closed or lost: its tasks end as soon as they look.
+    is_over: Cell<bool>,
+    /// The writer is in the middle of what was outgoing.
+    is_sending: Cell<bool>,
+    /// Something to send, or the end.
+    writer: Notify,
+}
+
+impl Links {
+    pub(super) fn new(options: Options) -> Self {
+        Self { options, links: RefCell::default() }
+    }
+
+    /// Opens a link; it is answered with [`Owner::handle_connected`] or [`Owner::handle_lost`], but
+    /// not before this returns.
+    pub(super) fn open<O: Owner>(self: &Rc<Self>, owner: &Rc<O>, link: u64, host: &str, port: u16) {
+        let link = Rc::new(Link { number: link, ..Link::default() });
+        self.links.borrow_mut().insert(link.number, Rc::clone(&link));
+        let (links, owner, host) = (Rc::clone(self), Rc::clone(owner), Box::<str>::from(host));
+        monoio::spawn(async move {
+            let why = link.carry(&links.options, &owner, &host, port).await;
+            links.links.borrow_mut().remove(&link.number);
+            link.lose(&*owner, &why);
+        });
+    }
+
+    /// Closes a link; nothing more is heard of it.
+    pub(super) fn close(&self, link: u64) {
+        if let Some(link) = self.links.borrow_mut().remove(&link) {
+            link.end();
+        }
+    }
+
+    /// There is something to send.
+    pub(super) fn notify(&self, link: u64) {
+        if let Some(link) = self.links.borrow().get(&link) {
+            link.writer.notify();
+        }
+    }
+}
+
+impl Link {
+    /// Ends the link; `true` the first time.
+    fn end(&self) -> bool {
+        let is_first = !self.is_over.replace(true);
+        if let Some(socket) = self.socket.take() {
+            // Both tasks wait for nothing else but the socket, or for the bell.
+            socket.shutdown();
+        }
+        self.writer.notify();
+        is_first
+    }
+
+    fn lose<O: Owner>(&self, owner: &O, why: &str) {
+        if self.end() {
+            owner.handle_lost(self.number, why);
+        }
+    }
+
+    /// Connects and reads; gives why that is over.
+    async fn carry<O: Owner>(
+        self: &Rc<Self>,
+        options: &Options,
+        owner: &Rc<O>,
+        host: &str,
+        port: u16,
+    ) -> String {
+        let socket = match connect::connect(options, host, port).await {
+            Ok(socket) => Rc::new(socket),
+            Err(why) => return why,
+        };
+        if self.is_over.get() {
+            return String::new();
+        }
+        self.socket.replace(Some(Rc::clone(&socket)));
+        let mut reader =
+            Reader { link: self, socket: &socket, inbox: Inbox::default(), cipher: Vec::new() };
+        if let Some(tls) = &options.tls {
+            let host = host.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(host);
+            let name = tls.server_name.as_deref().unwrap_or(host);
+            match tls::Session::client(&tls.config, name, &mut self.outgoing.borrow_mut()) {
+                Ok(session) => self.tls.replace(Some(session)),
+                Err(error) => return error.to_string(),
+            };
+            monoio::spawn(Rc::clone(self).write(Rc::clone(owner), Rc::clone(&socket)));
+            let shaken = monoio::time::timeout(options.connect_timeout, reader.shake_hands());
+            match shaken.await {
+                Ok(Ok(())) => {}
+                Ok(Err(why)) => return why,
+                Err(_) => return SLOW_HANDSHAKE.to_owned(),
+            }
+        } else {
+            monoio::spawn(Rc::clone(self).write(Rc::clone(owner), Rc::clone(&socket)));
+        }
+        if self.is_over.get() {
+            return String::new();
+        }
+        self.is_open.set(true);
+        owner.handle_connected(self.number);
+        self.writer.notify();
+        match reader.read(&**owner).await {
+            Ok(()) => "the server closed the connection".to_owned(),
+            Err(why) => why,
+        }
+    }
+
+    /// The link's writer.
+    async fn write<O: Owner>(self: Rc<Self>, owner: Rc<O>, socket: Rc<Socket>) {
+        let mut plain = Vec::new();
+        while !self.is_over.get() {
+            if let Err(why) = self.fill(&*owner, &mut plain) {
+                return self.lose(&*owner, &why);
+            }
+            let mut bytes = self.outgoing.take();
+            if bytes.is_empty() {
+                self.outgoing.replace(bytes);
+                self.writer.notified().await;
+                continue;
+            }
+            self.is_sending.set(true);
+            let sent = send_all(&socket, &bytes).await;
+            self.is_sending.set(false);
+            if let Err(error) = sent {
+                return self.lose(&*owner, &format!("cannot send: {error}"));
+            }
+            if bytes.capacity() <= OUTGOING_BYTES_KEPT && self.outgoing.borrow().is_empty() {
+                bytes.clear();
+                self.outgoing.replace(bytes);
+            }
+        }
+    }
+
+    /// Puts what the owner has to say behind what waits.
+    fn fill<O: Owner>(&self, owner: &O, plain: &mut Vec<u8>) -> Result<(), String> {
+        if !self.is_open.get() {
+            return Ok(());
+        }
+        let mut outgoing = self.outgoing.borrow_mut();
+        let mut tls = self.tls.borrow_mut();
+        let Some(tls) = tls.as_mut() else {
+            owner.poll_transmit(self.number, &mut outgoing);
+            return Ok(());
+        };
+        plain.clear();
+        owner.poll_transmit(self.number, plain);
+        if plain.is_empty() {
+            return Ok(());
+        }
+        tls.send(plain, &mut outgoing).map_err(|error| error.to_string())
+    }
+}
+
+/// A link's reading side.
+struct Reader<'a> {
+    link: &'a Link,
+    socket: &'a Socket,
+    inbox: Inbox,
+    /// Received and not yet decrypted; with TLS only.
+    cipher: Vec<u8>,
+}
+
+impl Reader<'_> {
+    /// Reads until the TLS session is open.
+    async fn shake_hands(&mut self) -> Result<(), String> {
+        while self.link.tls.borrow().as_ref().is_some_and(tls::Session::is_handshaking) {
+            match self.receive() {
+                Ok(Received::End) => return Err("the server closed the connection".to_owned()),
+                Ok(Received::Some { .. }) => {}
+                Ok(Received::Nothing) => self.wait().await?,
+                Err(why) => return Err(why),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads until the other end closes.
+    async fn read<O: Owner>(&mut self, owner: &O) -> Result<(), String> {
+        let mut share_bytes = 0;
+        // With TLS the first bytes may have come with the end of the handshake.
+        self.inbox.give(|bytes| owner.handle_bytes(self.link.number, bytes));
+        loop {
+            let is_all = match self.receive()? {
+                Received::End => return Ok(()),
+                Received::Nothing => true,
+                Received::Some { bytes, is_all } => {
+                    share_bytes += bytes;
+                    self.inbox.give(|bytes| owner.handle_bytes(self.link.number, bytes));
+                    is_all
+                }
+            };
+            if self.link.is_over.get() {
+                return Ok(());
+            }
+            if is_all {
+                share_bytes = 0;
+                self.wait().await?;
+            } else if SHARE_BYTES <= share_bytes {
+                share_bytes = 0;
+                yield_once().await;
+            }
+        }
+    }
+
+    /// Waits for bytes; without buffers when it takes long.
+    async fn wait(&mut self) -> Result<(), String> {
+        let told = |error: io::Error| format!("cannot wait for the connection: {error}");
+        if self.inbox.has_room() || !self.cipher.is_empty() {
+            let waited = monoio::time::timeout(IDLE_TIMEOUT, self.socket.readable());
+            if let Ok(waited) = waited.await {
+                return waited.map_err(told);
+            }
+            self.inbox.shrink();
+            self.cipher = Vec::new();
+        }
+        self.socket.readable().await.map_err(told)
+    }
+
+    /// Receives once into the inbox.
+    fn receive(&mut self) -> Result<Received, String> {
+        let mut tls = self.link.tls.borrow_mut();
+        if tls.as_ref().is_some_and(tls::Session::is_peer_closed) {
+            return Ok(Received::End);
+        }
+        let room = if tls.is_some() {
+            self.cipher.resize(CIPHER_BYTES, 0);
+            &mut self.cipher[..]
+        } else {
+            self.inbox.room()
+        };
+        let room_bytes = room.len();
+        let bytes = match self.socket.try_receive(room) {
+            Ok(0) => return Ok(Received::End),
+            Ok(bytes) => bytes,
+            Err(error) => {
+                return match error.kind() {
+                    io::ErrorKind::WouldBlock => Ok(Received::Nothing),
+                    io::ErrorKind::Interrupted => Ok(Received::Some { bytes: 0, is_all: false }),
+                    _ => Err(format!("the connection failed: {error}")),
+                };
+            }
+        };
+        let Some(tls) = tls.as_mut() else {
+            self.inbox.fill(bytes);
+            return Ok(Received::Some { bytes, is_all: bytes < room_bytes });
+        };
+        let mut outgoing = self.link.outgoing.borrow_mut();
+        let received =
+            self.inbox.append(|plain| tls.receive(&mut self.cipher[..bytes], plain, &mut outgoing));
+        if let Err(error) = received {
+            if !self.link.is_sending.get() {
+                // Why we go, for the other end's log; there is no later.
+                let _told = self.socket.try_send_bytes(&outgoing);
+            }
+            return Err(error.to_string());
+        }
+        if !outgoing.is_empty() {
+            self.link.writer.notify();
+        }
+        Ok(Received::Some { bytes, is_all: bytes < room_bytes })
+    }
+}
+
+/// What one attempt to receive gave.
+enum Received {
+    Nothing,
+    Some {
+        bytes: usize,
+        /// No more was there.
+        is_all: bool,
+    },
+    End,
+}
+
+async fn send_all(socket: &Socket, bytes: &[u8]) -> io::Result<()> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match socket.try_send_bytes(rest) {
+            Ok(sent_bytes) => rest = rest.get(sent_bytes..).unwrap_or(&[]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.writable().await?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

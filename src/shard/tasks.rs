@@ -1,0 +1,49 @@
+//! What the tasks of one shard's thread share: a bell, and a step aside.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::task::Poll;
+use std::task::Waker;
+
+/// A bell for one task of the same thread.
+#[derive(Default)]
+pub(super) struct Notify {
+    is_set: Cell<bool>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl Notify {
+    /// Wakes the task, now or when it next waits.
+    pub(super) fn notify(&self) {
+        if !self.is_set.replace(true)
+            && let Some(waker) = self.waker.take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// Waits for the bell.
+    pub(super) async fn notified(&self) {
+        poll_fn(|context| {
+            if self.is_set.take() {
+                return Poll::Ready(());
+            }
+            self.waker.set(Some(context.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// Lets the tasks behind this one run first.
+pub(super) async fn yield_once() {
+    let mut has_yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut has_yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
