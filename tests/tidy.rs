@@ -50,7 +50,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("redis",               &["src/proto/resp/"]),
     ("regex",               &["src/policy/", "src/broker/router.rs"]),
     ("regex_automata",      &["src/policy/"]),
-    ("ring",                &["src/policy/auth/"]),
+    ("ring",                &["src/policy/auth/", "src/server/"]),  // there it is io::ring
     ("rtrb",                &["src/shard/mailbox.rs", "src/io/resolver.rs"]),
     ("rustc_hash",          &["src/"]),
     ("rustix",              &["src/io/", "src/config/host.rs", "src/server/host.rs"]),

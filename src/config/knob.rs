@@ -222,7 +222,7 @@ impl Kind {
         match self {
             Self::Address => "`IP:port`".into(),
             Self::Switch => "`true`, `false`".into(),
-            Self::Choice { names, .. } => {
+            Self::Choice { names, .. } | Self::Words { names: names @ [_, ..] } => {
                 names.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", ")
             }
             Self::Count { min, max, auto: or } => format!("{}{min} to {max}", auto(or)),
@@ -240,9 +240,6 @@ impl Kind {
             Self::LogFilter => "a level, or directives".into(),
             Self::Text { chars_min, chars_max } => format!("{chars_min} to {chars_max} characters"),
             Self::Words { names: [] } => format!("up to {WORDS_COUNT_MAX} texts"),
-            Self::Words { names } => {
-                names.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", ")
-            }
             Self::Path => "the path of a file".into(),
             Self::RedisUrls => "`redis://` or `rediss://` URLs, with commas between them".into(),
         }
@@ -267,7 +264,6 @@ impl Kind {
                  rediss://user:password@host:6379, with % in the password written %25, @ %40, / \
                  %2F and , %2C"
                 .into(),
-            Self::Words { names: [_, ..] } => format!("choose from: {plain}"),
             Self::Switch
             | Self::Count { .. }
             | Self::Token
@@ -360,12 +356,10 @@ impl Kind {
         if WORDS_COUNT_MAX < words.len() {
             return problem(format!("{} texts", words.len()), self.remedy());
         }
-        let is_wrong = |it: &&String| !names.is_empty() && !names.contains(&it.as_str());
+        let is_any = names.is_empty();
+        let is_wrong = |it: &&String| !is_any && !names.contains(&it.as_str());
         if let Some(wrong) = words.iter().find(is_wrong) {
             return problem(format!("there is no {}", wrong.escape_debug()), self.remedy());
-        }
-        if words.iter().any(|it| it.contains(char::is_control)) {
-            return problem("holds a control character", self.remedy());
         }
         Ok(Value::List(words))
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::broker::relay::redis::Control;
 use crate::broker::session::Session;
 use crate::metrics;
 use crate::policy::auth::KeySet;
@@ -9,6 +10,7 @@ use crate::policy::auth::Options;
 use crate::policy::auth::Reject;
 use crate::policy::auth::Revocation;
 use crate::policy::auth::Verifier;
+use crate::policy::auth::Whom;
 use crate::proto::http::credentials::Sources;
 use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Phase;
@@ -52,6 +54,25 @@ impl Shard {
         }
     }
 
+    /// Takes a word to the whole fleet, as far as it is about tokens.
+    pub(super) fn handle_control(&mut self, now: Now, control: &Control) {
+        let (whom, until_ms) = match control {
+            Control::RevokeToken { jti, until_ms } => (Whom::Token(jti.clone()), until_ms),
+            Control::RevokeUser { user, until_ms } => {
+                let issued_until_ms = now.unix_ms;
+                (Whom::User { id: user.clone(), issued_until_ms }, until_ms)
+            }
+            Control::Drain { .. } | Control::Disconnect { .. } => return,
+        };
+        let revocation = Revocation { whom, until_ms: until_ms.unwrap_or(u64::MAX) };
+        let is_news =
+            (self.verifier.as_mut()).is_some_and(|it| it.revoke(now.unix_ms, &revocation));
+        if is_news {
+            // The caller settles.
+            self.end_fallen(now);
+        }
+    }
+
     /// Whether a token named a key that is not here, since this was last asked.
     pub fn take_lack_of_key(&mut self) -> bool {
         self.verifier.as_mut().is_some_and(Verifier::take_lack_of_key)
@@ -79,8 +100,8 @@ impl Shard {
         }
     }
 
-    /// Counts and logs a token that was turned away: the reason, from where, whose it was if that is
-    /// known; never the token.
+    /// Counts and logs a token that was turned away: the reason, from where, whose it was if that
+    /// is known; never the token.
     pub(super) fn count_rejected(
         &mut self,
         now: Now,

@@ -84,7 +84,7 @@ impl Shard {
                 }
                 Event::Settled(token) => self.settle_token(now, token),
                 Event::Refused(token, refusal) => self.refuse_token(now, token, refusal),
-                Event::Control(_) => {}
+                Event::Control(control) => self.handle_control(now, &control),
             }
         }
         self.close_slow(now);

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bytes;
+pub mod cidr;
 pub mod hash_index;
 pub mod percent;
 pub mod random;

@@ -6,6 +6,7 @@
 mod auth;
 mod connect;
 mod frames;
+mod output;
 mod replies;
 
 use std::collections::HashMap;
@@ -16,10 +17,8 @@ use crate::broker::close::CloseReason;
 use crate::broker::publication::Publication;
 use crate::broker::refusal::Code;
 use crate::broker::refusal::Refusal;
-use crate::broker::router::Interest;
 use crate::broker::router::Router;
 use crate::broker::table::SubscriptionKey;
-use crate::policy::auth::Reject;
 use crate::policy::auth::Verifier;
 use crate::policy::rules::Rules;
 use crate::proto::stomp;
@@ -30,6 +29,10 @@ use crate::stdx::time::Instant;
 use crate::stdx::time::Now;
 
 pub use crate::broker::session::auth::AuthOptions;
+pub use crate::broker::session::output::Asked;
+pub use crate::broker::session::output::Output;
+pub use crate::broker::session::output::Publications;
+pub use crate::broker::session::output::Subscribe;
 
 /// Longest `receipt`, subscription id or transaction name in bytes.
 const NAME_BYTES_MAX: usize = 256;
@@ -82,65 +85,6 @@ pub struct Context<'a> {
     pub node: &'a str,
     /// Counts the messages of this shard.
     pub messages_count: &'a mut u64,
-}
-
-/// What the shard has to do for a session, in this order.
-#[derive(Debug)]
-pub enum Output {
-    /// Put this STOMP frame in the outbox, as one text message.
-    Reply(Vec<u8>),
-    /// Enter the subscription, then tell [`Session::subscribed`]; the receipt waits for the relay.
-    Subscribe(Subscribe),
-    /// Take the subscription out of the table.
-    Unsubscribe(SubscriptionKey),
-    /// Publish these in order; the receipt waits until the relay has accepted all.
-    Publish {
-        /// What is said.
-        publications: Publications,
-        /// Where it was sent to, as the client named it.
-        destination: Box<str>,
-        /// The client's name for the receipt.
-        receipt: Option<Box<str>>,
-    },
-    /// A frame was refused; counted by its code.
-    Refused(Refusal),
-    /// A token was not, or no longer, believed; counted by its reason.
-    Rejected(Reject),
-    /// Start to close.
-    Close(CloseReason),
-}
-
-/// One publication, or those of a transaction.
-#[derive(Debug)]
-pub enum Publications {
-    /// Of a plain SEND.
-    One(Arc<Publication>),
-    /// Of a COMMIT.
-    Many(Vec<Arc<Publication>>),
-}
-
-/// A new subscription.
-#[derive(Debug)]
-pub struct Subscribe {
-    /// The session's name for it.
-    pub id: Box<str>,
-    /// What MESSAGE frames say in `subscription`; `None` for a STOMP 1.0 client without ids.
-    pub shown_id: Option<Box<str>>,
-    /// In what.
-    pub interest: Interest,
-    /// The version that its frames are encoded for.
-    pub version: Version,
-    /// The client's name for the receipt.
-    pub receipt: Option<Box<str>>,
-}
-
-/// What a frame asked for, as far as an answer that comes later needs it.
-#[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
-    /// Where it was to go, or what it was to hear.
-    pub destination: &'a str,
-    /// The client's name for the receipt.
-    pub receipt: Option<&'a str>,
 }
 
 /// Heart-beat intervals of one session; zero where a direction has none.

@@ -20,7 +20,7 @@ pub(super) const DEPTH_MAX: usize = 8;
 /// How many values a document may hold.
 pub(super) const VALUES_COUNT_MAX: usize = 1024;
 
-/// Reads a document whose outermost value is an object; `None` when it is not one or breaks a bound.
+/// Reads a document whose outermost value is an object; `None` when it is none or breaks a bound.
 pub(super) fn parse_object(bytes: &[u8]) -> Option<Map<String, Value>> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let left = Cell::new(VALUES_COUNT_MAX);

@@ -2,11 +2,13 @@
 //!
 //! For: turning the text of a JWT into [`Verified`], once; afterwards a frame costs a comparison of
 //! integers ([`Standing`]). Must never know where keys come from, what time it is, or what a
-//! session does. Read `keys` (what tokens are checked with), `token` (bounds, then the signature),
+//! session does. Read `keys` (what tokens are checked with), `document` (how those are written),
+//! `token` (bounds, then the signature),
 //! `claims` (what it says), `revoked`, then `verifier` (all of it, with caches).
 
 mod cache;
 mod claims;
+mod document;
 mod json;
 mod keys;
 mod provider;
@@ -21,15 +23,15 @@ pub use crate::policy::auth::claims::ClaimOptions;
 pub use crate::policy::auth::claims::ClaimPath;
 pub use crate::policy::auth::claims::Claims;
 pub use crate::policy::auth::claims::USER_BYTES_MAX;
-pub use crate::policy::auth::keys::DOCUMENT_BYTES_MAX;
-pub use crate::policy::auth::keys::KEYS_COUNT_MAX;
+pub use crate::policy::auth::document::DOCUMENT_BYTES_MAX;
+pub use crate::policy::auth::document::KEYS_COUNT_MAX;
+pub use crate::policy::auth::document::Parsed;
+pub use crate::policy::auth::document::Source;
+pub use crate::policy::auth::document::parse as parse_keys;
 pub use crate::policy::auth::keys::Key;
 pub use crate::policy::auth::keys::KeyError;
 pub use crate::policy::auth::keys::KeyId;
 pub use crate::policy::auth::keys::KeySet;
-pub use crate::policy::auth::keys::Parsed;
-pub use crate::policy::auth::keys::Source;
-pub use crate::policy::auth::keys::parse as parse_keys;
 pub use crate::policy::auth::revoked::REVOCATIONS_COUNT_MAX;
 pub use crate::policy::auth::revoked::Revocation;
 pub use crate::policy::auth::revoked::Revocations;

@@ -14,7 +14,7 @@ use jsonwebtoken::crypto::JwtVerifier;
 use jsonwebtoken::crypto::KeyUtils;
 use jsonwebtoken::errors::Error;
 use jsonwebtoken::errors::ErrorKind;
-use ring::hmac;
+use ring::hmac as mac;
 use ring::rand::SystemRandom;
 use ring::signature::EcdsaKeyPair;
 use ring::signature::EcdsaSigningAlgorithm;
@@ -80,13 +80,13 @@ impl Verifier {
 
     fn verify_hmac(
         &self,
-        scheme: hmac::Algorithm,
+        scheme: mac::Algorithm,
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), ring::error::Unspecified> {
         let key = self.key.try_get_as_bytes().map_err(|_| ring::error::Unspecified)?;
         // Compares in constant time.
-        hmac::verify(&hmac::Key::new(scheme, key), message, signature)
+        mac::verify(&mac::Key::new(scheme, key), message, signature)
     }
 }
 
@@ -127,7 +127,7 @@ impl Signer {
         let wrong = |what: &str| Error::from(ErrorKind::InvalidRsaKey(what.to_owned()));
         match Scheme::of(self.algorithm)? {
             Scheme::Hmac(scheme) => {
-                Ok(hmac::sign(&hmac::Key::new(scheme, bytes), message).as_ref().to_vec())
+                Ok(mac::sign(&mac::Key::new(scheme, bytes), message).as_ref().to_vec())
             }
             Scheme::Rsa { sign, .. } => {
                 let pair = RsaKeyPair::from_der(bytes).map_err(|it| wrong(&it.to_string()))?;
@@ -169,7 +169,7 @@ fn check_family(algorithm: Algorithm, family: AlgorithmFamily) -> Result<(), Err
 
 /// What `ring` calls an algorithm, for both directions.
 enum Scheme {
-    Hmac(hmac::Algorithm),
+    Hmac(mac::Algorithm),
     Rsa { verify: &'static RsaParameters, sign: &'static dyn RsaEncoding },
     Ecdsa { verify: &'static dyn VerificationAlgorithm, sign: &'static EcdsaSigningAlgorithm },
     Ed25519,
@@ -181,9 +181,9 @@ impl Scheme {
         let rsa = |verify, sign: &'static dyn RsaEncoding| Self::Rsa { verify, sign };
         #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is not exhaustive")]
         Ok(match algorithm {
-            Algorithm::HS256 => Self::Hmac(hmac::HMAC_SHA256),
-            Algorithm::HS384 => Self::Hmac(hmac::HMAC_SHA384),
-            Algorithm::HS512 => Self::Hmac(hmac::HMAC_SHA512),
+            Algorithm::HS256 => Self::Hmac(mac::HMAC_SHA256),
+            Algorithm::HS384 => Self::Hmac(mac::HMAC_SHA384),
+            Algorithm::HS512 => Self::Hmac(mac::HMAC_SHA512),
             Algorithm::RS256 => rsa(&ring::RSA_PKCS1_2048_8192_SHA256, &ring::RSA_PKCS1_SHA256),
             Algorithm::RS384 => rsa(&ring::RSA_PKCS1_2048_8192_SHA384, &ring::RSA_PKCS1_SHA384),
             Algorithm::RS512 => rsa(&ring::RSA_PKCS1_2048_8192_SHA512, &ring::RSA_PKCS1_SHA512),

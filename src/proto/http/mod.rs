@@ -9,6 +9,7 @@ pub mod origin;
 
 pub mod credentials;
 mod error;
+pub mod forwarded;
 mod request;
 mod response;
 mod upgrade;

@@ -1,4 +1,4 @@
-// @stomp/stompjs, unmodified, where tokens are needed: it is let in, warned, renews, and is cut off.
+// @stomp/stompjs, unmodified, where tokens are needed: let in, warned, renewed, cut off.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

@@ -1,16 +1,19 @@
 //! Tokens of strangers: each is refused for its own reason, and costs no cryptography twice.
 
+mod keys;
+
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::hmac as mac;
 use serde_json::Value;
 use serde_json::json;
 
 use crate::policy::auth::*;
 
 const SECRET: &[u8] = b"a secret of the tests that has more than sixty-four bytes, to serve HS512";
-const JWKS: &str = include_str!("../../../tests/keys/jwks.json");
+const JWKS: &str = include_str!("../../../../tests/keys/jwks.json");
 const NOW_MS: u64 = 1_800_000_000_000;
 const NOW: u64 = NOW_MS / 1000;
 
@@ -31,14 +34,14 @@ fn options() -> Options {
     }
 }
 
-fn keys(generation: u64) -> Arc<KeySet> {
+fn key_set(generation: u64) -> Arc<KeySet> {
     let mut keys = parse_keys(JWKS.as_bytes(), Source::Remote).unwrap().keys;
     keys.push(Key::secret(SECRET).unwrap());
     Arc::new(KeySet::new(keys, generation))
 }
 
 fn verifier() -> Verifier {
-    Verifier::new(options(), keys(1))
+    Verifier::new(options(), key_set(1))
 }
 
 fn claims() -> Value {
@@ -71,8 +74,8 @@ fn part(text: &str) -> String {
 /// A token of the secret with this header and these claims, as they are written.
 fn raw(header: &str, claims: &str) -> String {
     let signed = format!("{}.{}", part(header), part(claims));
-    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, SECRET);
-    let signature = ring::hmac::sign(&key, signed.as_bytes());
+    let key = mac::Key::new(mac::HMAC_SHA256, SECRET);
+    let signature = mac::sign(&key, signed.as_bytes());
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
@@ -96,10 +99,10 @@ fn check(what: &str, token: &str, expected: Result<&str, Reject>) {
 #[test]
 fn every_algorithm_is_served_by_its_own_key() {
     let pem = |text: &str| SigningKey::private_pem(text.as_bytes()).unwrap();
-    let rsa = pem(include_str!("../../../tests/keys/rsa.pem")).with_kid("rsa-1");
-    let p256 = pem(include_str!("../../../tests/keys/p256.pem")).with_kid("ec-1");
-    let p384 = pem(include_str!("../../../tests/keys/p384.pem")).with_kid("ec-2");
-    let ed = pem(include_str!("../../../tests/keys/ed25519.pem")).with_kid("ed-1");
+    let rsa = pem(include_str!("../../../../tests/keys/rsa.pem")).with_kid("rsa-1");
+    let p256 = pem(include_str!("../../../../tests/keys/p256.pem")).with_kid("ec-1");
+    let p384 = pem(include_str!("../../../../tests/keys/p384.pem")).with_kid("ec-2");
+    let ed = pem(include_str!("../../../../tests/keys/ed25519.pem")).with_kid("ed-1");
     for (key, names) in [
         (hmac(), &["HS256", "HS384", "HS512"][..]),
         (p256, &["ES256"]),
@@ -113,7 +116,7 @@ fn every_algorithm_is_served_by_its_own_key() {
     }
     // The JWK says RS256; the same key as PEM serves its whole family.
     check("RS256", &rsa.sign(&claims()).unwrap(), Ok("amy"));
-    let pem = include_bytes!("../../../tests/keys/rsa.pub.pem");
+    let pem = include_bytes!("../../../../tests/keys/rsa.pub.pem");
     let set = Arc::new(KeySet::new(parse_keys(pem, Source::File).unwrap().keys, 1));
     for name in ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"] {
         let token = rsa.clone().with_algorithm(name).unwrap().sign(&claims()).unwrap();
@@ -129,9 +132,10 @@ fn a_hostile_header_is_refused() {
     let all = claims().to_string();
     let good = hmac().sign(&claims()).unwrap();
     let [header, body, signature] = good.split('.').collect::<Vec<_>>()[..] else { panic!() };
-    let es256 = SigningKey::private_pem(include_bytes!("../../../tests/keys/p256.pem")).unwrap();
-    let other = SigningKey::private_pem(include_bytes!("../../../tests/keys/other.pem")).unwrap();
-    let rsa_public = include_bytes!("../../../tests/keys/rsa.pub.pem");
+    let es256 = SigningKey::private_pem(include_bytes!("../../../../tests/keys/p256.pem")).unwrap();
+    let other =
+        SigningKey::private_pem(include_bytes!("../../../../tests/keys/other.pem")).unwrap();
+    let rsa_public = include_bytes!("../../../../tests/keys/rsa.pub.pem");
     let confused = SigningKey::secret(rsa_public).with_kid("rsa-1").sign(&claims()).unwrap();
     let table: &[(&str, String, Reject)] = &[
         ("nothing", String::new(), Reject::Missing),
@@ -268,7 +272,7 @@ fn what_rules_need_is_kept_and_nothing_else() {
     assert_eq!(claims.kept.len(), 2);
     let mut options = options();
     options.claims.roles = ClaimPath::new("scope");
-    let mut verifier = Verifier::new(options, keys(1));
+    let mut verifier = Verifier::new(options, key_set(1));
     let token = hmac().sign(&with("scope", json!("read  write"))).unwrap();
     let standing = verifier.verify(NOW_MS, &token).unwrap();
     assert_eq!(texts(&standing.claims().roles), ["read", "write"]);
@@ -290,13 +294,13 @@ fn a_session_falls_at_its_expiry_and_not_before() {
 #[test]
 fn a_session_falls_with_its_key_and_with_no_other() {
     let mut verifier = verifier();
-    let p256 = SigningKey::private_pem(include_bytes!("../../../tests/keys/p256.pem")).unwrap();
+    let p256 = SigningKey::private_pem(include_bytes!("../../../../tests/keys/p256.pem")).unwrap();
     let p256 = p256.with_kid("ec-1").sign(&claims()).unwrap();
     let by_secret = hmac().sign(&claims()).unwrap();
     let mut one = verifier.verify(NOW_MS, &by_secret).unwrap();
     let mut two = verifier.verify(NOW_MS, &p256).unwrap();
-    assert!(!verifier.set_keys(keys(1)));
-    assert!(verifier.set_keys(keys(2)));
+    assert!(!verifier.set_keys(key_set(1)));
+    assert!(verifier.set_keys(key_set(2)));
     assert_eq!(verifier.check(NOW_MS, &mut one), Ok(()));
     assert_eq!(verifier.check(NOW_MS, &mut two), Ok(()));
     let secret_only = KeySet::new(vec![Key::secret(SECRET).unwrap()], 3);
@@ -306,7 +310,7 @@ fn a_session_falls_with_its_key_and_with_no_other() {
     // What was remembered falls as well, both ways.
     assert!(verifier.verify(NOW_MS, &by_secret).is_ok());
     assert_eq!(verifier.verify(NOW_MS, &p256).unwrap_err(), Reject::UnknownKey);
-    assert!(verifier.set_keys(keys(4)));
+    assert!(verifier.set_keys(key_set(4)));
     assert!(verifier.verify(NOW_MS, &p256).is_ok());
     assert_eq!(verifier.counts().signatures, 3);
 }
@@ -337,72 +341,4 @@ fn a_session_falls_when_it_is_revoked() {
     assert!(verifier.verify(NOW_MS, &hmac().sign(&newer).unwrap()).is_ok());
     assert!(verifier.revoke(NOW_MS, &Revocation { whom: Whom::Token("t1".into()), until_ms }));
     assert_eq!(verifier.check(NOW_MS, &mut bob), Err(Reject::Revoked));
-}
-
-#[track_caller]
-fn check_keys(document: &str, source: Source, expected: Result<&[&str], &str>) {
-    let actual = parse_keys(document.as_bytes(), source);
-    match (actual, expected) {
-        (Ok(parsed), Ok(expected)) => {
-            let actual: Vec<String> = parsed.keys.iter().map(Key::describe).collect();
-            assert_eq!(actual, expected);
-        }
-        (Err(error), Err(expected)) => {
-            assert!(error.0.contains(expected), "{error}");
-        }
-        (actual, expected) => panic!("{actual:?} is not {expected:?}"),
-    }
-}
-
-#[test]
-fn a_key_set_is_read_from_jwks_and_from_pem() {
-    let all = ["rsa-1 (RS256)", "ec-1 (ES256)", "ec-2 (ES384)", "ed-1 (EdDSA)"];
-    check_keys(JWKS, Source::Remote, Ok(&all));
-    check_keys(JWKS, Source::File, Ok(&all));
-    let pems = [
-        include_str!("../../../tests/keys/ed25519.pub.pem"),
-        include_str!("../../../tests/keys/p384.pub.pem"),
-    ];
-    check_keys(&pems.concat(), Source::File, Ok(&["no kid (EdDSA)", "no kid (ES384)"]));
-    let oct = r#"{"kty":"oct","kid":"s","alg":"HS256","k":"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE"}"#;
-    check_keys(oct, Source::File, Ok(&["s (HS256)"]));
-    check_keys(oct, Source::Remote, Err("can read"));
-    check_keys(&oct.replace("HS256", "HS512"), Source::File, Err("does not fit"));
-    check_keys(&oct.replace("HS256", "none"), Source::File, Err("not served"));
-    check_keys(&oct.replace("MDEy", ""), Source::File, Err("at least 32"));
-    let private = include_str!("../../../tests/keys/p256.pem");
-    check_keys(private, Source::File, Err("PRIVATE KEY"));
-    check_keys(include_str!("../../../tests/keys/rsa1024.pub.pem"), Source::File, Err("2048"));
-    check_keys(
-        "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----",
-        Source::File,
-        Err("no RSA"),
-    );
-    check_keys("hello", Source::File, Err("neither"));
-    check_keys(r#"{"keys":[]}"#, Source::Remote, Err("no key"));
-    check_keys(r#"{"keys":[{"kty":"new"}]}"#, Source::Remote, Err("key 1"));
-    let many = format!(r#"{{"keys":[{}]}}"#, vec![oct; KEYS_COUNT_MAX + 1].join(","));
-    check_keys(&many, Source::File, Err("more than 64"));
-    let broken = JWKS.replacen("P-256", "P-521", 1);
-    check_keys(&broken, Source::Remote, Ok(&["rsa-1 (RS256)", "ec-2 (ES384)", "ed-1 (EdDSA)"]));
-    check_keys(&broken, Source::File, Err("P-256 and P-384"));
-}
-
-#[test]
-fn a_secret_is_long_and_secret() {
-    assert!(Key::secret(&[7; 31]).is_err());
-    let names = |bytes: usize| Key::secret(&vec![7; bytes]).unwrap().describe();
-    assert_eq!(names(32), "no kid (HS256)");
-    assert_eq!(names(48), "no kid (HS256, HS384)");
-    assert_eq!(names(64), "no kid (HS256, HS384, HS512)");
-    let pem = include_bytes!("../../../tests/keys/rsa.pub.pem");
-    assert!(Key::secret(pem).unwrap_err().0.contains("PEM"));
-}
-
-#[test]
-fn a_key_without_its_name_is_the_same_and_with_another_is_not() {
-    let parse = |text: &str| parse_keys(text.as_bytes(), Source::File).unwrap().keys[0].id();
-    assert_eq!(parse(JWKS), parse(JWKS));
-    assert_ne!(parse(JWKS), parse(&JWKS.replacen("rsa-1", "rsa-2", 1)));
-    assert_ne!(parse(JWKS), parse(&JWKS.replacen("RS256", "RS384", 1)));
 }
