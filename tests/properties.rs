@@ -156,50 +156,56 @@ fn generated_stomp_frames_hold() {
     generate(words, properties::stomp_frames);
 }
 
-/// A reply of RESP2 or RESP3 that is legal, at most `depth` levels deep.
-fn resp_reply(depth: u32) -> impl Strategy<Value = Vec<u8>> {
-    let line = |kind: &'static str, texts: &'static [&'static str]| {
-        select(texts).prop_map(move |text| format!("{kind}{text}\r\n").into_bytes())
-    };
-    let blob = |kind: &'static str, front: &'static str| {
-        vec(any::<u8>(), 0..20).prop_map(move |bytes| {
-            let head = format!("{kind}{}\r\n{front}", front.len() + bytes.len());
-            [head.as_bytes(), &bytes, b"\r\n"].concat()
-        })
-    };
-    let plain = prop_oneof![
-        line("+", &["OK", "", "PONG"]),
-        line("-", &["ERR no", "MOVED 3999 127.0.0.1:6381"]),
-        line(":", &["0", "-1", "+9223372036854775807", "-9223372036854775808"]),
-        line("#", &["t", "f"]),
-        line(",", &["1", "-1.5e-3", "inf", "-inf", "nan"]),
-        line("(", &["0", "-123456789012345678901234567890"]),
-        line("_", &[""]),
-        line("$", &["-1", "0\r\n", "7\r\nmessage", "8\r\nsmessage", "8\r\npmessage"]),
-        line("*", &["-1", "0"]),
-        blob("$", ""),
-        blob("!", "ERR "),
-        blob("=", "txt:"),
+/// Appends a legal reply of RESP2 or RESP3, at most `depth` levels deep, that `choices` make.
+fn push_resp_reply(out: &mut Vec<u8>, choices: &mut impl Iterator<Item = u8>, depth: u32) {
+    #[rustfmt::skip]
+    const LINES: &[&str] = &[
+        "+OK", "+", "-ERR no", "-MOVED 3999 127.0.0.1:6381", ":0", ":-1", ":9223372036854775807",
+        "#t", "#f", ",1", ",-1.5e-3", ",inf", ",nan", "(-123456789012345678901234567890", "_",
+        "$-1", "*-1", "*0", "$0\r\n", "$7\r\nmessage", "$8\r\nsmessage", "$8\r\npmessage",
     ];
-    plain.prop_recursive(depth, 20, 4, |item| {
-        let kinds = select(&["*", "~", ">", "%", "|"][..]);
-        (kinds, vec(item.clone(), 1..5), item).prop_map(|(kind, mut items, named)| {
-            match kind {
-                "%" | "|" => items.truncate(items.len() / 2 * 2),
-                // The other implementation wants a name.
-                ">" => items[0] = b"$7\r\nmessage\r\n".to_vec(),
-                _ => {}
+    let choice = choices.next().unwrap_or(0);
+    let aggregate = ["*", "~", ">", "%", "|"].get(usize::from(choice % 16));
+    let (Some(kind), 1..) = (aggregate, depth) else {
+        match LINES.get(usize::from(choice / 4)) {
+            Some(line) => out.extend_from_slice(line.as_bytes()),
+            None => {
+                let (kind, front) =
+                    [("$", ""), ("!", "ERR "), ("=", "txt:")][usize::from(choice % 3)];
+                let bytes: Vec<u8> = choices.take(usize::from(choice % 23)).collect();
+                let head = format!("{kind}{}\r\n{front}", front.len() + bytes.len());
+                out.extend_from_slice(&[head.as_bytes(), &bytes].concat());
             }
-            let count = if matches!(kind, "%" | "|") { items.len() / 2 } else { items.len() };
-            let rest = if kind == "|" { named } else { Vec::new() };
-            [format!("{kind}{count}\r\n").into_bytes(), items.concat(), rest].concat()
-        })
-    })
+        }
+        out.extend_from_slice(b"\r\n");
+        return;
+    };
+    let count = 1 + choice / 16 % 4;
+    out.extend_from_slice(format!("{kind}{count}\r\n").as_bytes());
+    let items_count = match *kind {
+        "%" => 2 * count,
+        // What it says something about is one more.
+        "|" => 2 * count + 1,
+        // The other implementation wants a name.
+        ">" => {
+            out.extend_from_slice(b"$7\r\nmessage\r\n");
+            count - 1
+        }
+        _ => count,
+    };
+    for _ in 0..items_count {
+        push_resp_reply(out, choices, depth - 1);
+    }
 }
 
 #[test]
 fn generated_resp_replies_hold() {
-    generate(resp_reply(3), properties::resp::replies);
+    let replies = vec(any::<u8>(), 1..20).prop_map(|choices| {
+        let mut out = Vec::new();
+        push_resp_reply(&mut out, &mut choices.into_iter(), 3);
+        out
+    });
+    generate(replies, properties::resp::replies);
     let words = words(&[
         "*3\r\n$7\r\nmessage\r\n",
         ">3\r\n$8\r\nsmessage\r\n",

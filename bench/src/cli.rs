@@ -1,163 +1,235 @@
 //! The command line: what to run, where to write what came of it, and the exit code.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
-use serde::Serialize;
 
-use crate::cpu;
-use crate::environment::Environment;
-use crate::scenario::echo;
-use crate::scenario::fanout;
-use crate::scenario::hold;
-use crate::scenario::idle;
-use crate::swarm;
+use crate::compare;
+use crate::experiment;
+use crate::experiment::Manner;
+use crate::plan::Experiment;
+use crate::plan::Knobs;
+use crate::plan::Scenario;
+use crate::plan::built_in;
+use crate::plan::parse_axis;
+use crate::record::Record;
+use crate::report;
 use crate::table;
 use crate::versus;
+use crate::work;
 
 /// A load client for WebSocket and STOMP servers that counts what it sent and what arrived.
 ///
-/// Exits with 0 when all was well, 1 when messages were lost, doubled, reordered or damaged or the
-/// run failed, and 2 when the command line is wrong.
+/// Exits with 0 when all was well, 1 when messages were lost, doubled, reordered or damaged, a run
+/// failed, or a comparison is beyond its threshold, and 2 when the command line is wrong.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, max_term_width = 100)]
 pub struct Cli {
-    /// What to run.
+    /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// What all runs have.
+}
+
+/// Where results go, and how they are made.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Common {
+    /// Write everything that was found as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write a report that any browser shows without a network.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// How it is made.
+    #[command(flatten)]
+    pub manner: Manner,
+}
+
+/// A scenario with changes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Scene {
+    /// Where results go.
     #[command(flatten)]
     pub common: Common,
+    /// File with `[[target]]` tables to measure instead.
+    #[arg(long, value_name = "FILE")]
+    pub targets: Option<PathBuf>,
+    /// What is different from the file.
+    #[command(flatten)]
+    pub knobs: Knobs,
 }
 
-/// What all runs have.
-#[derive(Args, Debug)]
-pub struct Common {
-    /// Write parameters, environment and results as JSON.
-    #[arg(long, global = true, value_name = "FILE")]
-    pub json: Option<PathBuf>,
-    /// CPU that this generator may run on.
-    #[arg(long, global = true, value_name = "CPU")]
-    pub pin: Option<usize>,
-    /// Never sleep while waiting. A server on the same machine otherwise pays for waking this
-    /// generator with almost every send, which clients elsewhere do not cost it.
-    #[arg(long, global = true)]
-    pub spin: bool,
-}
-
-/// What to run.
+/// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// One sender, many subscribers: server CPU per delivery, latency, loss, doubles, order.
-    Fanout(fanout::Parameters),
-    /// Closed loop over plain WebSocket: server CPU per message, rate, latency.
-    Echo(echo::Parameters),
-    /// Connections that do nothing: server memory per connection.
-    Idle(idle::Parameters),
-    /// Subscribed STOMP sessions served at a fixed rate: every delivery checked, latency corrected.
-    Hold(hold::Parameters),
-    /// Ringway against the peer, both started by this tool, in rounds that take turns.
+    /// Connections that do nothing: memory of each.
+    Idle(Scene),
+    /// Every connection's messages come back to it: cost and latency.
+    Echo(Scene),
+    /// One sender, many subscribers: cost of a delivery, or latency at a rate.
+    Fanout(Scene),
+    /// Subscribers and messages spread over rooms.
+    Rooms(Scene),
+    /// Private messages: one destination for each client.
+    Users(Scene),
+    /// A back end publishes through Redis.
+    RedisFanout(Scene),
+    /// All clients lose their connections and come back at once.
+    Storm(Scene),
+    /// Some subscribers stop reading: what do the others feel?
+    Slow(Scene),
+    /// The server is told to end while messages flow.
+    Drain(Scene),
+    /// The same load for a long time: does anything grow?
+    Soak(Scene),
+    /// What a scenario file says.
+    Run {
+        /// The file.
+        file: PathBuf,
+        /// What is different from it.
+        #[command(flatten)]
+        scene: Box<Scene>,
+    },
+    /// A scenario at many sizes: cost against size.
+    Sweep {
+        /// A scenario, or a file.
+        scenario: String,
+        /// What is varied: NAME=VALUE,VALUE,…; may be repeated, one within the other.
+        #[arg(long, required = true, value_name = "NAME=VALUES")]
+        over: Vec<String>,
+        /// What is different from the file.
+        #[command(flatten)]
+        scene: Box<Scene>,
+    },
+    /// Ringway against a tuned tokio-tungstenite, both started by this tool, in rounds that take
+    /// turns.
     Versus(versus::Parameters),
+    /// A report of what older runs wrote as JSON.
+    Report {
+        /// What they wrote.
+        #[arg(required = true)]
+        json: Vec<PathBuf>,
+        /// The report; by default beside the first of them.
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
+    },
+    /// Ratios of two records.
+    Compare(compare::Parameters),
+    /// The settings of a scenario, as a file that can be changed.
+    Show {
+        /// The scenario.
+        scenario: Scenario,
+    },
+    /// One of the processes that make the load: started by this tool, never by hand.
+    #[command(hide = true)]
+    Generate,
 }
 
-/// The JSON of a run.
-#[derive(Serialize)]
-struct Record<'a, P, R> {
-    scenario: &'static str,
-    environment: &'a Environment,
-    parameters: &'a P,
-    report: &'a R,
-}
-
-/// Runs what the command line says; `false` when something was lost, doubled, reordered or damaged.
+/// Does what the command line says; `false` when something is wrong with what was measured.
 ///
 /// # Errors
 ///
-/// The run failed, or its JSON cannot be written.
+/// The run failed, or a file cannot be read or written.
 pub fn run(cli: &Cli) -> anyhow::Result<bool> {
-    let environment = Environment::prepare()?;
-    swarm::set_spin(cli.common.spin);
-    if let Some(cpu) = cli.common.pin {
-        cpu::pin(cpu)?;
-    }
-    run_scenario(cli, &environment).map_err(|error| match server_pid(&cli.command) {
-        // That the server died explains whatever else went wrong.
-        Some(pid) if cpu::used_ns(pid).is_err() => {
-            error.context(format!("the server, process {pid}, has ended"))
-        }
-        Some(_) | None => error,
-    })
-}
-
-fn server_pid(command: &Command) -> Option<u32> {
-    match command {
-        Command::Fanout(parameters) => parameters.target.server_pid,
-        Command::Echo(parameters) => parameters.target.server_pid,
-        Command::Idle(parameters) => parameters.target.server_pid,
-        Command::Hold(parameters) => parameters.target.server_pid,
-        Command::Versus(_) => None,
-    }
-}
-
-fn run_scenario(cli: &Cli, environment: &Environment) -> anyhow::Result<bool> {
-    let finish = Finish { environment, json: cli.common.json.as_ref() };
+    let built_in_scene = |scenario: Scenario, scene: &Scene| {
+        run_scene(built_in(scenario), Path::new("."), scene, &[])
+    };
     match &cli.command {
-        Command::Fanout(parameters) => {
-            let report = fanout::run(parameters)?;
-            finish.with("fanout", parameters, &report, &table::fanout(&report))?;
-            Ok(report.verdict.is_clean())
+        Command::Idle(scene) => built_in_scene(Scenario::Idle, scene),
+        Command::Echo(scene) => built_in_scene(Scenario::Echo, scene),
+        Command::Fanout(scene) => built_in_scene(Scenario::Fanout, scene),
+        Command::Rooms(scene) => built_in_scene(Scenario::Rooms, scene),
+        Command::Users(scene) => built_in_scene(Scenario::Users, scene),
+        Command::RedisFanout(scene) => built_in_scene(Scenario::RedisFanout, scene),
+        Command::Storm(scene) => built_in_scene(Scenario::Storm, scene),
+        Command::Slow(scene) => built_in_scene(Scenario::Slow, scene),
+        Command::Drain(scene) => built_in_scene(Scenario::Drain, scene),
+        Command::Soak(scene) => built_in_scene(Scenario::Soak, scene),
+        Command::Run { file, scene } => {
+            let (text, here) = read(file)?;
+            run_scene(&text, &here, scene, &[])
         }
-        Command::Echo(parameters) => {
-            let report = echo::run(parameters)?;
-            finish.with("echo", parameters, &report, &table::echo(&report))?;
-            Ok(report.is_clean())
-        }
-        Command::Idle(parameters) => {
-            let report = idle::run(parameters)?;
-            finish.with("idle", parameters, &report, &table::idle(&report))?;
-            Ok(true)
-        }
-        Command::Hold(parameters) => {
-            let report = hold::run(parameters)?;
-            finish.with("hold", parameters, &report, &table::hold(&report))?;
-            Ok(report.is_clean())
+        Command::Sweep { scenario, over, scene } => {
+            let named = <Scenario as clap::ValueEnum>::from_str(scenario, false);
+            let (text, here) = match named {
+                Ok(scenario) => (built_in(scenario).to_owned(), PathBuf::from(".")),
+                Err(_) => read(Path::new(scenario))?,
+            };
+            run_scene(&text, &here, scene, over)
         }
         Command::Versus(parameters) => {
-            let report = versus::run(parameters)?;
-            finish.with("versus", parameters, &report, &table::versus(&report))?;
-            Ok(report.is_clean)
+            let record = versus::run(parameters, &std::env::current_exe()?)?;
+            finish(&record, &parameters.common)
         }
+        Command::Report { json, html } => {
+            let records: Vec<Record> =
+                json.iter().map(|path| Record::read(path)).collect::<anyhow::Result<_>>()?;
+            let html = html.clone().unwrap_or_else(|| json[0].with_extension("html"));
+            write_report(&records, &html)?;
+            Ok(true)
+        }
+        Command::Compare(parameters) => {
+            let comparison = compare::run(parameters)?;
+            print(&comparison.text)?;
+            Ok(comparison.is_within)
+        }
+        Command::Show { scenario } => {
+            print(&format!("{}\n", built_in(*scenario).trim_end()))?;
+            Ok(true)
+        }
+        Command::Generate => work::run().map(|()| true),
     }
 }
 
-/// Where results go.
-struct Finish<'a> {
-    environment: &'a Environment,
-    json: Option<&'a PathBuf>,
+fn run_scene(text: &str, here: &Path, scene: &Scene, over: &[String]) -> anyhow::Result<bool> {
+    let mut experiment = Experiment::parse(text, here, &scene.knobs)?;
+    if let Some(targets) = &scene.targets {
+        let (text, here) = read(targets)?;
+        experiment.take_subjects(&text, &here)?;
+    }
+    let mut manner = scene.common.manner.clone();
+    let scenario = experiment.cases.first().map_or_else(String::new, |case| case.name.clone());
+    for axis in over {
+        let (name, values) = parse_axis(axis)?;
+        experiment.vary(&name, &values);
+        manner.title.get_or_insert_with(|| format!("{scenario} against {name}"));
+    }
+    let program = std::env::current_exe()?;
+    let record = experiment::run(&experiment, &manner, &program)?;
+    finish(&record, &scene.common)
 }
 
-impl Finish<'_> {
-    fn with<P: Serialize, R: Serialize>(
-        &self,
-        scenario: &'static str,
-        parameters: &P,
-        report: &R,
-        text: &str,
-    ) -> anyhow::Result<()> {
-        std::io::stdout().write_all(text.as_bytes())?;
-        if let Some(path) = self.json {
-            let record = Record { scenario, environment: self.environment, parameters, report };
-            let mut json = serde_json::to_string_pretty(&record)?;
-            json.push('\n');
-            std::fs::write(path, json)
-                .with_context(|| format!("cannot write {}", path.display()))?;
-        }
-        Ok(())
+/// Tells what was found, in every form that is wanted.
+fn finish(record: &Record, common: &Common) -> anyhow::Result<bool> {
+    print(&table::record(record))?;
+    if let Some(path) = &common.json {
+        record.write(path)?;
     }
+    if let Some(path) = &common.html {
+        write_report(std::slice::from_ref(record), path)?;
+    }
+    Ok(record.is_clean)
+}
+
+fn write_report(records: &[Record], path: &Path) -> anyhow::Result<()> {
+    std::fs::write(path, report::page(records)?)
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The text of a file, and its folder.
+fn read(file: &Path) -> anyhow::Result<(String, PathBuf)> {
+    let name = file.display();
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?;
+    let whole = file.canonicalize().with_context(|| format!("{name} has no folder"))?;
+    Ok((text, whole.parent().unwrap_or(Path::new("/")).to_owned()))
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
 }
 
 #[cfg(test)]

@@ -5,17 +5,46 @@ use nix::time::ClockId;
 use nix::unistd::Pid;
 use rustix::thread::CpuSet;
 
-/// Lets the calling thread, and the processes it starts from now on, run on `cpu` only.
+/// Lets the calling thread, and the processes it starts from now on, run on `cpus` only.
 ///
 /// # Errors
 ///
-/// The CPU does not exist or is not ours.
-pub fn pin(cpu: usize) -> anyhow::Result<()> {
+/// A CPU does not exist or is not ours.
+pub fn pin(cpus: &[usize]) -> anyhow::Result<()> {
     let mut set = CpuSet::new();
-    anyhow::ensure!(cpu < CpuSet::MAX_CPU, "CPU {cpu} is beyond the largest that can be named");
-    set.set(cpu);
+    for cpu in cpus {
+        anyhow::ensure!(*cpu < CpuSet::MAX_CPU, "CPU {cpu} is beyond the largest that has a name");
+        set.set(*cpu);
+    }
     rustix::thread::sched_setaffinity(None, &set)
-        .with_context(|| format!("cannot run on CPU {cpu}: is it online and allowed?"))
+        .with_context(|| format!("cannot run on CPU {cpus:?}: is it online and allowed?"))
+}
+
+/// CPUs that the calling thread may run on.
+///
+/// # Errors
+///
+/// The kernel does not say.
+pub fn allowed() -> anyhow::Result<Vec<usize>> {
+    let set = rustix::thread::sched_getaffinity(None)?;
+    Ok((0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect())
+}
+
+/// Process `pid` and all that it started, as far as they live.
+#[must_use]
+pub fn family(pid: u32) -> Vec<u32> {
+    let mut family = vec![pid];
+    let mut looked_at = 0;
+    while let Some(parent) = family.get(looked_at) {
+        looked_at += 1;
+        let Ok(tasks) = std::fs::read_dir(format!("/proc/{parent}/task")) else { continue };
+        for task in tasks.flatten() {
+            let children = std::fs::read_to_string(task.path().join("children"));
+            let children = children.unwrap_or_default();
+            family.extend(children.split_whitespace().filter_map(|it| it.parse::<u32>().ok()));
+        }
+    }
+    family
 }
 
 /// Processor time that process `pid` has used since it started, in nanoseconds.
@@ -57,6 +86,19 @@ pub fn waited_ns(pid: u32) -> anyhow::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_family_holds_children_and_pinning_holds() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let family = family(std::process::id());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(family.contains(&child.id()) && family.contains(&std::process::id()));
+        let last = *allowed().unwrap().last().unwrap();
+        pin(&[last]).unwrap();
+        assert_eq!(allowed().unwrap(), [last]);
+        assert!(pin(&[CpuSet::MAX_CPU]).is_err());
+    }
 
     #[test]
     fn processor_time_grows_with_work_and_a_dead_process_is_an_error() {

@@ -1,14 +1,27 @@
 //! Where and how a run took place, for whoever reads its figures later; and the limits it needs.
 
+use std::collections::BTreeMap;
+
 use anyhow::Context as _;
 use rustix::process::Resource;
 use rustix::process::Rlimit;
+use serde::Deserialize;
 use serde::Serialize;
 
 use crate::clock;
 
+const SYSCTLS: &[&str] = &[
+    "net.core.somaxconn",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.tcp_congestion_control",
+    "net.ipv4.tcp_max_syn_backlog",
+    "net.ipv4.tcp_mem",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_wmem",
+];
+
 /// The machine and the command.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Environment {
     /// When the run began, in seconds since 1970.
     pub started_at_unix: u64,
@@ -18,36 +31,44 @@ pub struct Environment {
     pub cpu_model: String,
     /// CPUs that are online.
     pub cpus_count: usize,
+    /// Memory of the machine, in bytes.
+    pub memory_bytes: u64,
     /// Open files this process may have, after it asked for as many as it can get.
     pub nofile: u64,
+    /// Settings of the kernel that matter to many connections, by name.
+    pub sysctls: BTreeMap<String, String>,
     /// Load of the machine over the last minute when the run began.
     pub load_average: f64,
     /// Version of this tool.
-    pub bench_version: &'static str,
+    pub bench_version: String,
     /// The command line.
     pub command: Vec<String>,
 }
 
 impl Environment {
-    /// Looks around and raises the limit of open files as far as it goes.
+    /// Looks around, and raises the limit of open files as far as it goes.
     ///
     /// # Errors
     ///
     /// The limit cannot be raised to what it may be.
-    pub fn prepare() -> anyhow::Result<Self> {
+    pub fn look_around() -> anyhow::Result<Self> {
         let uname = rustix::system::uname();
         let words = [uname.sysname(), uname.release(), uname.version(), uname.machine()];
         let kernel: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
-        let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let cpus = read("/proc/cpuinfo");
+        let load = read("/proc/loadavg");
         Ok(Self {
             started_at_unix: clock::unix_seconds(),
             kernel: kernel.join(" "),
             cpu_model: value_of(&cpus, "model name").unwrap_or("unknown").to_owned(),
             cpus_count: cpus.lines().filter(|line| line.starts_with("processor")).count(),
+            memory_bytes: value_of(&read("/proc/meminfo"), "MemTotal")
+                .and_then(|it| it.strip_suffix(" kB")?.parse::<u64>().ok())
+                .map_or(0, |kilobytes| kilobytes * 1024),
             nofile: raise_nofile()?,
+            sysctls: SYSCTLS.iter().map(|name| ((*name).to_owned(), sysctl(name))).collect(),
             load_average: load.split(' ').next().and_then(|it| it.parse().ok()).unwrap_or(0.0),
-            bench_version: env!("CARGO_PKG_VERSION"),
+            bench_version: env!("CARGO_PKG_VERSION").to_owned(),
             command: std::env::args().collect(),
         })
     }
@@ -58,7 +79,21 @@ fn value_of<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     line.split_once(':').map(|(_, value)| value.trim())
 }
 
-fn raise_nofile() -> anyhow::Result<u64> {
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+fn sysctl(name: &str) -> String {
+    let words = read(&format!("/proc/sys/{}", name.replace('.', "/")));
+    words.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Raises the limit of open files as far as it goes, and tells how far that is.
+///
+/// # Errors
+///
+/// The limit cannot be raised to what it may be.
+pub fn raise_nofile() -> anyhow::Result<u64> {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     rustix::process::setrlimit(Resource::Nofile, raised)
@@ -72,10 +107,11 @@ mod tests {
 
     #[test]
     fn a_machine_has_a_kernel_cpus_and_files() {
-        let environment = Environment::prepare().unwrap();
+        let environment = Environment::look_around().unwrap();
         assert!(environment.kernel.starts_with("Linux"));
         assert!(0 < environment.cpus_count);
-        assert!(64 < environment.nofile);
+        assert!(64 < environment.nofile && 0 < environment.memory_bytes);
+        assert!(!environment.sysctls["net.core.somaxconn"].is_empty());
         assert_eq!(value_of("a\t: b c\n", "a"), Some("b c"));
     }
 }

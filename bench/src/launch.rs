@@ -4,7 +4,10 @@ use std::fs::File;
 use std::io::Read as _;
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::net::TcpListener;
 use std::net::TcpStream;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
@@ -17,23 +20,14 @@ use rustix::process::Signal;
 
 use crate::clock;
 use crate::cpu;
+use crate::plan::Place;
+use crate::plan::fill;
 use crate::url::Url;
 
-/// A server must say where it listens within this time.
-const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// A server that was asked to end is killed after this time.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often a starting or ending server is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-
-/// Which CPU the server runs on and which one this process does.
-#[derive(Clone, Copy, Debug)]
-pub struct Cpus {
-    /// For servers.
-    pub server: usize,
-    /// For the generator.
-    pub generator: usize,
-}
 
 /// A server that runs until this is dropped.
 pub struct Server {
@@ -41,54 +35,79 @@ pub struct Server {
     name: String,
     /// Where it listens.
     pub url: Url,
-    /// Its admin listener, where it has one.
-    pub admin: Option<SocketAddr>,
+    /// How it was started.
+    pub command: String,
+    /// Its admin listener, where it has told of one.
+    admin: Option<SocketAddr>,
     child: Child,
     /// What it prints: a file, so that it never waits for a reader.
     log: PathBuf,
 }
 
 impl Server {
-    /// Starts `command` on its CPU and waits until it has printed `listening on …`; for
-    /// `has_admin` also until it has printed `admin on …`.
+    /// Starts the command of `place` on its CPUs. Without an address in `place` it is ready when it
+    /// has printed `listening on …`, with one when somebody accepts there. `program` is this one.
     ///
     /// # Errors
     ///
-    /// It cannot be started, ended at once, or did not say where it listens.
-    pub fn start(
-        name: &str,
-        mut command: Command,
-        cpus: Cpus,
-        has_admin: bool,
-    ) -> anyhow::Result<Self> {
-        let number = clock::elapsed_ns(*crate::STARTED_AT, clock::now());
+    /// It cannot be started, ended at once, or was not ready in time.
+    pub fn start(name: &str, place: &Place, here: &Path, program: &Path) -> anyhow::Result<Self> {
+        let template = place.launch.as_deref().context("no command starts this server")?;
+        let port = free_port()?.to_string();
+        let bin = program.parent().unwrap_or(Path::new(".")).to_string_lossy().into_owned();
+        let (here, cores) = (here.to_string_lossy(), place.cores.to_string());
+        let values = [("here", &*here), ("bin", &*bin), ("port", &*port), ("cores", &*cores)];
+        let text = fill(template, &values);
+        let mut words = text.split_whitespace();
+        let mut command = Command::new(words.next().context("the command is empty")?);
+        command.args(words);
+        // What it starts ends with it.
+        command.process_group(0);
+        let number = clock::to_shared_ns(clock::now());
         let log = format!("ringway-bench-{}-{number}.log", std::process::id());
         let log = std::env::temp_dir().join(log);
         let output = File::create(&log).with_context(|| format!("cannot write {log:?}"))?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        // A child inherits the CPU of its parent; so the parent visits it for a moment.
-        cpu::pin(cpus.server)?;
-        let spawned = command.spawn();
-        cpu::pin(cpus.generator)?;
-        let child = spawned.with_context(|| format!("cannot start {command:?}"))?;
+        let child = spawn_on(&place.server_cpus, &mut command)
+            .with_context(|| format!("cannot start {text}"))?;
         let url =
-            Url { address: ([0, 0, 0, 0], 0).into(), host: String::new(), path: String::new() };
-        let mut server = Self { name: name.to_owned(), url, admin: None, child, log };
-        let deadline = clock::now() + START_TIMEOUT;
+            if place.url.is_empty() { None } else { Some(fill(&place.url, &values).parse()?) };
+        let nowhere: Url = "ws://127.0.0.1:1/".parse()?;
+        let mut server = Self {
+            name: name.to_owned(),
+            url: url.clone().unwrap_or(nowhere),
+            command: text,
+            admin: None,
+            child,
+            log,
+        };
+        server.await_ready(url.is_some(), Duration::from_secs_f64(place.start_timeout))?;
+        Ok(server)
+    }
+
+    fn await_ready(&mut self, is_known: bool, timeout: Duration) -> anyhow::Result<()> {
+        let deadline = clock::now() + timeout;
         loop {
-            let (url, admin) = find_addresses(&server.output())?;
-            if let Some(url) = url
-                && (admin.is_some() || !has_admin)
-            {
-                server.url = url;
-                server.admin = admin;
-                return Ok(server);
+            self.ensure_alive()?;
+            let (url, admin) = find_addresses(&self.output())?;
+            if is_known && TcpStream::connect_timeout(&self.url.address, LOOK_EVERY).is_ok() {
+                return Ok(());
             }
-            server.ensure_alive()?;
+            if let Some(url) = url.filter(|_| !is_known) {
+                self.url = url;
+                self.admin = admin;
+                // A banner is one write, but who knows of how many lines.
+                if self.admin.is_none() {
+                    std::thread::sleep(LOOK_EVERY);
+                    self.admin = find_addresses(&self.output())?.1;
+                }
+                return Ok(());
+            }
             anyhow::ensure!(
                 clock::now() < deadline,
-                "{name} did not print where it listens within {START_TIMEOUT:?}:\n{}",
-                server.output()
+                "{} was not ready within {timeout:?}:\n{}",
+                self.name,
+                self.output()
             );
             std::thread::sleep(LOOK_EVERY);
         }
@@ -115,27 +134,28 @@ impl Server {
         Ok(())
     }
 
-    /// The `details.driver` of its health, where it has an admin listener.
-    ///
-    /// # Errors
-    ///
-    /// The admin listener does not answer with JSON.
-    pub fn driver(&self) -> anyhow::Result<Option<String>> {
-        let Some(admin) = self.admin else { return Ok(None) };
-        let body =
-            http_get(admin, "/actuator/health").context("cannot read the server's health")?;
-        let health: serde_json::Value = serde_json::from_str(&body)
-            .with_context(|| format!("the server's health is not JSON: {body}"))?;
-        Ok(health["details"]["driver"].as_str().map(str::to_owned))
+    /// The `details` of its health: version and driver, where it has an admin listener that knows
+    /// them.
+    #[must_use]
+    pub fn version_and_driver(&self) -> (Option<String>, Option<String>) {
+        let health = || -> anyhow::Result<serde_json::Value> {
+            let admin = self.admin.context("no admin listener")?;
+            Ok(serde_json::from_str(&http_get(admin, "/actuator/health")?)?)
+        };
+        let Ok(health) = health() else { return (None, None) };
+        let detail = |name: &str| health["details"][name].as_str().map(str::to_owned);
+        (detail("version"), detail("driver"))
     }
 
     /// Asks it to end and waits until it has; kills it when it takes too long.
     ///
     /// # Errors
     ///
-    /// It had ended before.
+    /// It cannot be asked.
     pub fn stop(mut self) -> anyhow::Result<()> {
-        self.ensure_alive()?;
+        if self.child.try_wait()?.is_some() {
+            return Ok(());
+        }
         rustix::process::kill_process(Pid::from_child(&self.child), Signal::TERM)?;
         let deadline = clock::now() + STOP_TIMEOUT;
         while clock::now() < deadline {
@@ -157,14 +177,33 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // It may have ended: then there is nothing to kill, and its status has been read.
-        drop(self.child.kill());
+        let group = Pid::from_child(&self.child);
+        rustix::process::kill_process_group(group, Signal::KILL).unwrap_or_default();
         drop(self.child.wait());
         drop(std::fs::remove_file(&self.log));
     }
 }
 
-/// Finds the addresses in what a server prints: `listening on ws://HOST:PORT/PATH` or
-/// `listening on HOST:PORT`, and `admin on http://HOST:PORT`.
+/// A child inherits the CPUs of its parent; so the parent visits them for a moment.
+fn spawn_on(cpus: &[usize], command: &mut Command) -> anyhow::Result<Child> {
+    if cpus.is_empty() {
+        return Ok(command.spawn()?);
+    }
+    let own = cpu::allowed()?;
+    cpu::pin(cpus)?;
+    let spawned = command.spawn();
+    cpu::pin(&own)?;
+    Ok(spawned?)
+}
+
+/// A port that is free now; another may take it before the server does, which is then told.
+fn free_port() -> anyhow::Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0").context("no port is free")?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// Finds the addresses in what a server prints: `listening on ws://HOST:PORT/PATH`, or `wss://…`,
+/// or `HOST:PORT`; and `admin on http://HOST:PORT`.
 fn find_addresses(output: &str) -> anyhow::Result<(Option<Url>, Option<SocketAddr>)> {
     let mut url = None;
     let mut admin = None;
@@ -173,7 +212,7 @@ fn find_addresses(output: &str) -> anyhow::Result<(Option<Url>, Option<SocketAdd
         if let Some(text) = word_after(line, "listening on ")
             && url.is_none()
         {
-            let has_scheme = text.starts_with("ws://");
+            let has_scheme = text.contains("://");
             url = Some(if has_scheme { text.parse()? } else { format!("ws://{text}/").parse()? });
         }
         if let Some(text) = word_after(line, "admin on http://") {
@@ -219,19 +258,28 @@ mod tests {
     fn addresses_are_found_in_banners_and_half_lines_are_not_read() {
         check("listening on 127.0.0.1:80", (None, None));
         check("listening on 127.0.0.1:8080\n", (Some("ws://127.0.0.1:8080/"), None));
+        check("listening on wss://127.0.0.1:1/\n", (Some("wss://127.0.0.1:1/"), None));
         check(
             "hi\n  listening on ws://127.0.0.1:8080/ws (2 shards)\nadmin on http://127.0.0.1:9\n",
             (Some("ws://127.0.0.1:8080/ws"), Some("127.0.0.1:9")),
         );
     }
 
+    fn start(launch: &str, url: &str) -> anyhow::Result<Server> {
+        let place = Place {
+            launch: Some(launch.to_owned()),
+            url: url.to_owned(),
+            start_timeout: 0.5,
+            ..Place::default()
+        };
+        Server::start("it", &place, Path::new("/somewhere"), Path::new("/nowhere/bench"))
+    }
+
     #[test]
-    fn a_server_that_ends_at_once_is_reported_with_its_words() {
-        let mut command = Command::new("sh");
-        command.args(["-c", "echo no such luck; exit 3"]);
-        let cpu = rustix::thread::sched_getcpu();
-        let cpus = Cpus { server: cpu, generator: cpu };
-        let error = Server::start("it", command, cpus, false).err().unwrap().to_string();
-        assert!(error.contains("no such luck") && error.contains("exit status: 3"), "{error}");
+    fn a_server_that_is_not_ready_is_reported_with_its_words() {
+        let error = start("ls {here}/nothing", "").err().unwrap().to_string();
+        assert!(error.contains("/somewhere/nothing") && error.contains("exit status"), "{error}");
+        let error = start("sleep 60", "ws://127.0.0.1:{port}/").err().unwrap().to_string();
+        assert!(error.contains("was not ready within 500ms"), "{error}");
     }
 }

@@ -1,63 +1,65 @@
-//! What a phase took: time, processor time of both sides, and how long messages were under way.
+//! What a phase took: time, and processor time of both sides.
 
-use std::time::Duration;
 use std::time::Instant;
 
-use anyhow::Context as _;
-use hdrhistogram::Histogram;
+use serde::Deserialize;
 use serde::Serialize;
 
 use crate::clock;
 use crate::cpu;
+use crate::watch::Watch;
 
 /// Above this share of one CPU the generator may have been the limit.
 const GENERATOR_BUSY: f64 = 0.95;
 /// Beyond this share of the time spent in waiting for a CPU, somebody else used it.
 const WAITED_SHARE_MAX: f64 = 0.05;
-/// The longest latency that is told apart: ten minutes.
-const LATENCY_NS_MAX: u64 = 600_000_000_000;
 
 /// The clocks at one instant.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Reading {
     at: Instant,
     server_ns: Option<u64>,
-    generator_ns: u64,
     server_waited_ns: Option<u64>,
+    /// Of each process.
+    generator_ns: Vec<u64>,
     generator_waited_ns: u64,
 }
 
 impl Reading {
-    /// Reads the clocks; without `server_pid` the server's processor time is not known.
+    /// Reads the clocks of the server and of the generator's processes.
     ///
     /// # Errors
     ///
-    /// The server has ended.
-    pub fn take(server_pid: Option<u32>) -> anyhow::Result<Self> {
-        let own_pid = std::process::id();
-        Ok(Self {
-            at: clock::now(),
-            server_ns: server_pid.map(cpu::used_ns).transpose().context("the server is gone")?,
-            generator_ns: cpu::used_ns(own_pid)?,
-            server_waited_ns: server_pid.map(cpu::waited_ns).transpose()?,
-            generator_waited_ns: cpu::waited_ns(own_pid)?,
-        })
+    /// One of them has ended.
+    pub fn take(server: &Watch, generators: &[u32]) -> anyhow::Result<Self> {
+        let mut generator_ns = Vec::new();
+        let mut generator_waited_ns = 0;
+        for pid in generators {
+            generator_ns.push(cpu::used_ns(*pid)?);
+            generator_waited_ns += cpu::waited_ns(*pid)?;
+        }
+        let (server_ns, server_waited_ns) = (server.cpu_ns()?, server.waited_ns()?);
+        let at = clock::now();
+        Ok(Self { at, server_ns, server_waited_ns, generator_ns, generator_waited_ns })
     }
 }
 
 /// What was used between two readings.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Usage {
     /// Time that went by, in seconds.
     pub seconds: f64,
     /// Processor time of the server, in nanoseconds; `None` when its process is not known.
     pub server_cpu_ns: Option<u64>,
-    /// Processor time of this generator, in nanoseconds.
+    /// Processor time of the generator, all its processes, in nanoseconds.
     pub generator_cpu_ns: u64,
     /// The server's share of one CPU.
     pub server_cpu_share: Option<f64>,
-    /// The generator's share of one CPU.
+    /// The busiest generator process's share of one CPU.
     pub generator_cpu_share: f64,
+    /// Share of the time in which the busiest generator process had something to do. One that
+    /// spins uses its CPU for nothing the rest of the time.
+    pub generator_busy_share: f64,
     /// Share of the time in which the server was ready to run and another had its CPU.
     pub server_waited_share: Option<f64>,
     /// Share of the time in which the generator was ready to run and another had its CPU.
@@ -68,19 +70,22 @@ impl Usage {
     /// What was used from `start` until `end`; time counts only until `work_ended_at`, so that a
     /// reading that waits for the server to come to rest does not make it look slow.
     #[must_use]
-    pub fn between(start: Reading, end: Reading, work_ended_at: Instant) -> Self {
+    pub fn between(start: &Reading, end: &Reading, work_ended_at: Instant) -> Self {
         let wall_ns = clock::elapsed_ns(start.at, work_ended_at).max(1) as f64;
         let growth = |start: Option<u64>, end: Option<u64>| Some(end?.saturating_sub(start?));
         let server_cpu_ns = growth(start.server_ns, end.server_ns);
-        let generator_cpu_ns = end.generator_ns.saturating_sub(start.generator_ns);
+        let used = end.generator_ns.iter().zip(&start.generator_ns);
+        let used: Vec<u64> = used.map(|(end, start)| end.saturating_sub(*start)).collect();
+        let busiest_ns = used.iter().copied().max().unwrap_or(0);
         let server_waited_ns = growth(start.server_waited_ns, end.server_waited_ns);
         let generator_waited_ns = end.generator_waited_ns.saturating_sub(start.generator_waited_ns);
         Self {
             seconds: wall_ns / 1e9,
             server_cpu_ns,
-            generator_cpu_ns,
+            generator_cpu_ns: used.iter().sum(),
             server_cpu_share: server_cpu_ns.map(|used| used as f64 / wall_ns),
-            generator_cpu_share: generator_cpu_ns as f64 / wall_ns,
+            generator_cpu_share: busiest_ns as f64 / wall_ns,
+            generator_busy_share: busiest_ns as f64 / wall_ns,
             server_waited_share: server_waited_ns.map(|waited| waited as f64 / wall_ns),
             generator_waited_share: generator_waited_ns as f64 / wall_ns,
         }
@@ -104,10 +109,11 @@ impl Usage {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let percent = |share: f64| 100.0 * share;
-        if GENERATOR_BUSY < self.generator_cpu_share {
-            let busy = percent(self.generator_cpu_share);
+        if GENERATOR_BUSY < self.generator_busy_share {
+            let busy = percent(self.generator_busy_share);
             warnings.push(format!(
-                "the generator used {busy:.0} % of a CPU: rate and latency may show its own limit"
+                "the generator was busy {busy:.0} % of the time: rate and latency may show its \
+                 own limit, not the server's"
             ));
         }
         let waits = [
@@ -126,63 +132,8 @@ impl Usage {
     }
 }
 
-/// Latencies as they come in.
-#[derive(Clone, Debug)]
-pub struct Latencies(Histogram<u64>);
-
-impl Default for Latencies {
-    fn default() -> Self {
-        let histogram = Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3);
-        Self(histogram.expect("the bounds are valid"))
-    }
-}
-
-impl Latencies {
-    /// Takes note of one latency in nanoseconds.
-    pub fn record(&mut self, latency_ns: u64) {
-        self.0.saturating_record(latency_ns);
-    }
-
-    /// The percentiles so far.
-    #[must_use]
-    pub fn summary(&self) -> LatencySummary {
-        let at = |quantile| self.0.value_at_quantile(quantile) as f64 / 1000.0;
-        LatencySummary {
-            count: self.0.len(),
-            min_us: self.0.min() as f64 / 1000.0,
-            mean_us: self.0.mean() / 1000.0,
-            p50_us: at(0.5),
-            p90_us: at(0.9),
-            p99_us: at(0.99),
-            p999_us: at(0.999),
-            max_us: self.0.max() as f64 / 1000.0,
-        }
-    }
-}
-
-/// Percentiles of latencies, in microseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct LatencySummary {
-    /// Latencies recorded.
-    pub count: u64,
-    /// The smallest.
-    pub min_us: f64,
-    /// The mean.
-    pub mean_us: f64,
-    /// Half were at most this.
-    pub p50_us: f64,
-    /// 90 % were at most this.
-    pub p90_us: f64,
-    /// 99 % were at most this.
-    pub p99_us: f64,
-    /// 99.9 % were at most this.
-    pub p999_us: f64,
-    /// The largest.
-    pub max_us: f64,
-}
-
 /// Median, smallest and largest of some rounds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Spread {
     /// The middle one; of an even count the mean of the two in the middle.
     pub median: f64,
@@ -202,30 +153,22 @@ impl Spread {
         let (below, above) = (sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2]);
         Some(Self { median: f64::midpoint(below, above), min, max })
     }
-}
 
-/// A phase that ends by itself, or not.
-#[derive(Clone, Copy, Debug)]
-pub struct Deadline {
-    at: Instant,
-    timeout: Duration,
-}
-
-impl Deadline {
-    /// A deadline `timeout` from `now`.
+    /// The spread over rounds.
     #[must_use]
-    pub fn after(now: Instant, timeout: Duration) -> Self {
-        Self { at: now + timeout, timeout }
+    pub fn of_rounds(rounds: &[(usize, f64)]) -> Option<Self> {
+        let values: Vec<f64> = rounds.iter().map(|(_, value)| *value).collect();
+        Self::of(&values)
     }
 
-    /// Stops a phase that takes too long.
-    ///
-    /// # Errors
-    ///
-    /// `now` is past the deadline: `what` says which phase.
-    pub fn check(&self, now: Instant, what: &str) -> anyhow::Result<()> {
-        anyhow::ensure!(now < self.at, "{what} took longer than {:?}", self.timeout);
-        Ok(())
+    /// The spread of `ours` divided by `theirs` of the same round.
+    #[must_use]
+    pub fn of_ratios(ours: &[(usize, f64)], theirs: &[(usize, f64)]) -> Option<Self> {
+        let ratio = |(round, ours): &(usize, f64)| {
+            let (_, theirs) = theirs.iter().find(|(other, _)| other == round)?;
+            (*theirs != 0.0).then_some(ours / theirs)
+        };
+        Self::of(&ours.iter().filter_map(ratio).collect::<Vec<_>>())
     }
 }
 
@@ -248,44 +191,27 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_in_microseconds_and_within_a_thousandth() {
-        let mut latencies = Latencies::default();
-        for latency_us in 1..=1000 {
-            latencies.record(latency_us * 1000);
-        }
-        let summary = latencies.summary();
-        assert_eq!(summary.count, 1000);
-        for (got, expected) in [
-            (summary.min_us, 1.0),
-            (summary.p50_us, 500.0),
-            (summary.p99_us, 990.0),
-            (summary.max_us, 1000.0),
-        ] {
-            assert!((got / expected - 1.0).abs() < 0.002, "{got} is not {expected}");
-        }
-    }
-
-    #[test]
     fn usage_counts_time_until_the_work_ended_only() {
         let start = Reading {
             at: clock::now(),
             server_ns: Some(5),
-            generator_ns: 7,
+            generator_ns: vec![7, 0],
             server_waited_ns: Some(1),
             generator_waited_ns: 1,
         };
         let end = Reading {
-            at: start.at + Duration::from_secs(2),
+            at: start.at + std::time::Duration::from_secs(2),
             server_ns: Some(500_000_005),
-            generator_ns: 990_000_007,
+            generator_ns: vec![990_000_007, 10_000_000],
             server_waited_ns: Some(60_000_001),
             generator_waited_ns: 40_000_001,
         };
-        let usage = Usage::between(start, end, start.at + Duration::from_secs(1));
+        let usage = Usage::between(&start, &end, start.at + std::time::Duration::from_secs(1));
         assert_eq!((usage.seconds, usage.server_cpu_share), (1.0, Some(0.5)));
         assert_eq!(usage.server_ns_each(1000), Some(500_000.0));
         assert_eq!(usage.server_ns_each(0), None);
         assert_eq!((usage.server_waited_share, usage.generator_waited_share), (Some(0.06), 0.04));
+        assert_eq!((usage.generator_cpu_ns, usage.generator_cpu_share), (1_000_000_000, 0.99));
         let warnings = usage.warnings();
         assert!(warnings[0].contains("99 %") && warnings[1].contains("server waited 6 %"));
         assert_eq!(warnings.len(), 2);

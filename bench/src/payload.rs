@@ -1,5 +1,7 @@
 //! The text in every message: who sent it, its number, and filler that shows a damaged byte.
 
+use memchr::memmem::Finder;
+
 /// Bytes of the stamp in front of the filler; no payload is smaller.
 pub const STAMP_BYTES: usize = 26;
 
@@ -21,6 +23,7 @@ pub struct Stamp {
 #[derive(Clone, Debug)]
 pub struct Payloads {
     run: u32,
+    run_finder: Finder<'static>,
     filler: Vec<u8>,
 }
 
@@ -36,7 +39,9 @@ impl Payloads {
             "a payload needs at least {STAMP_BYTES} bytes for its stamp"
         );
         let filler = (b'a'..=b'z').cycle().take(payload_bytes - STAMP_BYTES).collect();
-        Ok(Self { run, filler })
+        let mut run_digits = Vec::new();
+        write_hex(u64::from(run), 8, &mut run_digits);
+        Ok(Self { run, run_finder: Finder::new(&run_digits).into_owned(), filler })
     }
 
     /// Writes the payload of one message over `output`.
@@ -47,6 +52,19 @@ impl Payloads {
         write_hex(sequence, 12, output);
         output.extend_from_slice(b"##");
         output.extend_from_slice(&self.filler);
+    }
+
+    /// Every stamp in a text that holds payloads among other things; `None` for one that is not
+    /// whole.
+    pub fn find_all<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = Option<Stamp>> + 'a {
+        let whole_bytes = STAMP_BYTES + self.filler.len();
+        let mut from = 0;
+        std::iter::from_fn(move || {
+            from += self.run_finder.find(text.get(from..)?)?;
+            let whole = text[from..].get(..whole_bytes);
+            from = whole.map_or(text.len(), |_| from + whole_bytes);
+            Some(whole.and_then(|payload| self.read(payload)))
+        })
     }
 
     /// Reads `payload`; `None` when it is not one of this run, of this size and whole.
@@ -93,6 +111,22 @@ mod tests {
             let stamp = Stamp { run: 0xdead_beef, sender: 3, sequence };
             assert_eq!(payloads.read(&bytes), Some(stamp));
         }
+    }
+
+    #[test]
+    fn payloads_are_found_wherever_they_stand_and_cut_ones_are_told() {
+        let payloads = Payloads::new(0xdead_beef, 40).unwrap();
+        let mut text = b"MSG r 1 40\r\n".to_vec();
+        let mut one = Vec::new();
+        for sequence in [5, 6] {
+            payloads.write(1, sequence, &mut one);
+            text.extend_from_slice(&one);
+            text.extend_from_slice(b"\r\nMSG r 1 40\r\n");
+        }
+        text.extend_from_slice(&one[..39]);
+        let found: Vec<_> = payloads.find_all(&text).map(|it| it.map(|it| it.sequence)).collect();
+        assert_eq!(found, [Some(5), Some(6), None]);
+        assert_eq!(payloads.find_all(b"nothing here").count(), 0);
     }
 
     #[test]

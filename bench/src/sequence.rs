@@ -1,5 +1,6 @@
 //! Loss, doubles and order, by the numbers in the messages.
 
+use serde::Deserialize;
 use serde::Serialize;
 
 /// Gaps that one tracker remembers; beyond that the oldest counts as lost for good.
@@ -62,6 +63,12 @@ impl Tracker {
         Seen::Late
     }
 
+    /// The number after the highest one that came.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
     /// The verdict, when `sent_count` messages were sent: those numbered below it.
     #[must_use]
     pub fn verdict(&self, sent_count: u64) -> Verdict {
@@ -79,7 +86,7 @@ impl Tracker {
 }
 
 /// What arrived of what was sent, summed over subscribers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Verdict {
     /// Deliveries there should have been.
     pub expected_count: u64,

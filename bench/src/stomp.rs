@@ -127,11 +127,22 @@ fn parse_count(digits: &[u8]) -> Option<usize> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// Appends a CONNECT that offers and wants a heart-beat every `heart_beat_ms`; 0 is none.
-pub fn encode_connect(host: &str, heart_beat_ms: u32, output: &mut Vec<u8>) {
-    let text = format!(
-        "CONNECT\naccept-version:1.2\nhost:{host}\nheart-beat:{heart_beat_ms},{heart_beat_ms}\n\n\0"
+/// Appends a CONNECT that offers and wants a heart-beat every `heart_beat_ms`, 0 for none, and has
+/// further `headers`.
+pub fn encode_connect(
+    host: &str,
+    heart_beat_ms: u32,
+    headers: &[(&str, String)],
+    output: &mut Vec<u8>,
+) {
+    let mut text = format!(
+        "CONNECT\naccept-version:1.2\nhost:{host}\nheart-beat:{heart_beat_ms},{heart_beat_ms}\n"
     );
+    for (name, value) in headers {
+        // CONNECT knows no escapes (STOMP 1.2, "Value Encoding").
+        text.push_str(&format!("{name}:{value}\n"));
+    }
+    text.push_str("\n\0");
     output.extend_from_slice(text.as_bytes());
 }
 
@@ -213,7 +224,7 @@ mod tests {
         encode_subscribe("/topic/room.1", &mut sent);
         check(&sent, Ok(("SUBSCRIBE", "")));
         sent.clear();
-        encode_connect("localhost", 0, &mut sent);
+        encode_connect("localhost", 0, &[], &mut sent);
         check(&sent, Ok(("CONNECT", "")));
     }
 }

@@ -1,201 +1,152 @@
-//! Reports as text for a terminal.
+//! Records as text for a terminal.
 
 use std::fmt::Write as _;
 
-use crate::measure::LatencySummary;
-use crate::measure::Usage;
-use crate::memory::Memory;
-use crate::scenario::echo;
-use crate::scenario::fanout;
-use crate::scenario::hold;
-use crate::scenario::idle;
-use crate::sequence::Verdict;
-use crate::versus;
-use crate::versus::Suite;
+use comfy_table::CellAlignment;
+use comfy_table::Table;
+use comfy_table::presets;
 
-/// Lines of a name and what was found.
-#[derive(Default)]
-struct Lines(String);
+use crate::measure::Spread;
+use crate::outcome::Better;
+use crate::record::Record;
+use crate::record::Row;
 
-impl Lines {
-    fn add(&mut self, name: &str, value: &str) {
-        writeln!(self.0, "{name:<26}{value}").expect("a string takes all that is written");
-    }
-
-    fn latency(&mut self, name: &str, latency: &LatencySummary) {
-        let LatencySummary { p50_us, p90_us, p99_us, p999_us, max_us, .. } = latency;
-        let value = format!(
-            "p50 {p50_us:.0} µs, p90 {p90_us:.0}, p99 {p99_us:.0}, p99.9 {p999_us:.0}, \
-             max {max_us:.0}"
-        );
-        self.add(name, &value);
-    }
-
-    fn usage(&mut self, usage: &Usage) {
-        self.add("time", &format!("{:.2} s", usage.seconds));
-        self.add("server", &share(usage.server_cpu_share));
-        self.add("generator", &share(Some(usage.generator_cpu_share)));
-    }
-
-    fn verdict(&mut self, verdict: &Verdict) {
-        let Verdict { expected_count, received_count, .. } = verdict;
-        self.add("received", &format!("{received_count} of {expected_count} deliveries"));
-        let value = format!(
-            "{} lost, {} doubled, {} reordered, {} damaged",
-            verdict.lost_count,
-            verdict.doubled_count,
-            verdict.reordered_count,
-            verdict.damaged_count
-        );
-        self.add(if verdict.is_clean() { "clean" } else { "NOT CLEAN" }, &value);
-    }
-
-    fn warnings(&mut self, warnings: &[String]) {
-        for warning in warnings {
-            self.add("warning", warning);
+/// The whole record: the figures, then what went wrong and what a reader must know.
+#[must_use]
+pub fn record(record: &Record) -> String {
+    let mut text = format!("{}\n", rows(record, &record.rows));
+    let mut told: Vec<String> = Vec::new();
+    for run in &record.runs {
+        let case = &record.cases[run.case].name;
+        let subject = &record.subjects[run.subject].name;
+        let place = format!("{case}, {subject}, round {}", run.round);
+        let outcome = &run.outcome;
+        for fault in &outcome.faults {
+            told.push(format!("NOT CLEAN: {place}: {fault}"));
+        }
+        if let (false, Some(trouble)) = (outcome.is_clean, &outcome.first_trouble) {
+            told.push(format!("  the first trouble: {trouble}"));
+        }
+        let reasons = outcome.closings.iter().chain(&outcome.failures);
+        told.extend(reasons.map(|(why, count)| format!("  {place}: {count} × {why}")));
+        for warning in &outcome.warnings {
+            told.push(format!("warning: {place}: {warning}"));
         }
     }
-}
-
-fn share(share: Option<f64>) -> String {
-    match share {
-        Some(share) => format!("{:.0} % of a CPU", 100.0 * share),
-        None => "CPU not known: name it with --server-pid".to_owned(),
+    if record.rows.iter().any(|row| row.better == Better::Neither) {
+        text.push_str("· tells how the run was; neither less nor more of it is better\n");
     }
-}
-
-fn nanoseconds(value: Option<f64>) -> String {
-    value.map_or_else(|| "not known".to_owned(), |value| format!("{value:.0} ns"))
-}
-
-/// A fan-out.
-#[must_use]
-pub fn fanout(report: &fanout::Report) -> String {
-    let mut lines = Lines::default();
-    lines.add("server CPU per delivery", &nanoseconds(report.server_ns_per_delivery));
-    lines.add("generator CPU", &nanoseconds(report.generator_ns_per_delivery));
-    lines.add("deliveries per second", &format!("{:.0}", report.deliveries_per_second));
-    lines.latency("latency of each", &report.latency_each);
-    lines.latency("latency of the last", &report.latency_last);
-    lines.usage(&report.usage);
-    lines.verdict(&report.verdict);
-    lines.warnings(&report.warnings);
-    lines.0
-}
-
-/// An echo.
-#[must_use]
-pub fn echo(report: &echo::Report) -> String {
-    let mut lines = Lines::default();
-    lines.add("server CPU per message", &nanoseconds(report.server_ns_per_message));
-    lines.add("generator CPU", &nanoseconds(report.generator_ns_per_message));
-    lines.add("messages per second", &format!("{:.0}", report.messages_per_second));
-    lines.latency("latency", &report.latency);
-    lines.usage(&report.usage);
-    let (lost, damaged) = (report.lost_count, report.damaged_count);
-    let verdict = if report.is_clean() { "clean" } else { "NOT CLEAN" };
-    lines.add(verdict, &format!("{lost} lost, {damaged} damaged"));
-    lines.warnings(&report.warnings);
-    lines.0
-}
-
-/// Idle connections.
-#[must_use]
-pub fn idle(report: &idle::Report) -> String {
-    let mut lines = Lines::default();
-    lines.add("connections", &report.connections_count.to_string());
-    lines.add("PSS per connection", &format!("{:.0} bytes", report.pss_bytes_per_connection));
-    lines.add("RSS per connection", &format!("{:.0} bytes", report.rss_bytes_per_connection));
-    lines.add("server before", &memory(&report.before));
-    lines.add("server after", &memory(&report.after));
-    lines.add("server CPU to open one", &nanoseconds(report.opening_server_ns_per_connection));
-    lines.add("server while idle", &share(report.usage.server_cpu_share));
-    lines.0
-}
-
-/// A hold.
-#[must_use]
-pub fn hold(report: &hold::Report) -> String {
-    let mut lines = Lines::default();
-    lines.verdict(&report.verdict);
-    lines.add("other orders", &report.other_orders_count.to_string());
-    lines.add("confirmed", &format!("{} of {} sent", report.receipts_count, report.sent_count));
-    lines.add("ERROR frames", &report.errors_count.to_string());
-    lines.add("closed by the server", &report.closings_count.to_string());
-    if let Some(trouble) = &report.first_trouble {
-        lines.add("the first trouble", trouble);
-    }
-    let beats = format!("{} came, {} were missed", report.heart_beats_count, report.silences_count);
-    lines.add("heart-beats", &beats);
-    lines.add("pings answered", &report.pings_count.to_string());
-    lines.latency("latency, due to delivered", &report.latency);
-    lines.latency("lag of the generator", &report.lag);
-    lines.add("server CPU per delivery", &nanoseconds(report.server_ns_per_delivery));
-    lines.usage(&report.usage);
-    for (name, found) in [("before", &report.memory_before), ("after", &report.memory_after)] {
-        if let Some(found) = found {
-            lines.add(&format!("server {name}"), &memory(found));
-        }
-    }
-    lines.warnings(&report.warnings);
-    lines.0
-}
-
-fn memory(memory: &Memory) -> String {
-    format!("PSS {} KiB, RSS {} KiB", memory.pss_bytes / 1024, memory.rss_bytes / 1024)
-}
-
-/// A comparison.
-#[must_use]
-pub fn versus(report: &versus::Report) -> String {
-    let mut text = format!(
-        "{:<9}{:<18}{:>9}{:>9}{:>9}  {:<26}{:>7}  {}\n",
-        "suite", "subject", "median", "min", "max", "unit", "× peer", "by round"
-    );
-    for row in &report.rows {
-        let ratio = row.ratio.map_or_else(String::new, |ratio| format!("{ratio:.3}"));
-        let rounds = row
-            .round_ratios
-            .map_or_else(String::new, |it| format!("{:.3} to {:.3}", it.min, it.max));
-        let suite = format!("{:?}", row.suite).to_lowercase();
-        let versus::Row { subject, unit, cost, .. } = row;
-        let (median, min, max) = (cost.median, cost.min, cost.max);
-        let line = format!(
-            "{suite:<9}{subject:<18}{median:>9.0}{min:>9.0}{max:>9.0}  \
-             {unit:<26}{ratio:>7}  {rounds}"
-        );
-        text.push_str(line.trim_end());
+    for line in told {
+        text.push_str(&line);
         text.push('\n');
     }
-    text.push_str(&joined_writes(report));
-    let warned = report.measurements.iter().filter(|it| it.warnings().next().is_some());
-    match warned.count() {
-        0 => {}
-        count => text.push_str(&format!(
-            "{count} of {} measurements have warnings: see above\n",
-            report.measurements.len()
-        )),
+    if record.is_clean {
+        text.push_str("clean: nothing was lost, doubled, reordered or damaged\n");
     }
-    text.push_str(if report.is_clean {
-        "clean: nothing was lost, doubled, reordered or damaged\n"
-    } else {
-        "NOT CLEAN: see the verdicts in the JSON\n"
-    });
     text
 }
 
-/// What four messages in flight cost each, against one: joined writes show here.
-fn joined_writes(report: &versus::Report) -> String {
-    let median = |suite, subject: &str| {
-        let row = report.rows.iter().find(|it| it.suite == suite && it.subject == subject)?;
-        Some(row.cost.median)
+fn rows(record: &Record, rows: &[Row]) -> Table {
+    let has = |of: fn(&Row) -> Option<Spread>| rows.iter().any(|row| of(row).is_some());
+    let (has_ratio, has_case_ratio) = (has(|row| row.ratio), has(|row| row.case_ratio));
+    let has_rounds = rows.iter().any(|row| row.spread.min < row.spread.max);
+    let has_subjects = 1 < record.subjects.len();
+    let has_cases = 1 < record.cases.len();
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    let mut head = Vec::new();
+    head.extend(has_cases.then(|| "case".to_owned()));
+    head.push("figure".to_owned());
+    head.extend(has_subjects.then(|| "subject".to_owned()));
+    head.push(if has_rounds { "median" } else { "value" }.to_owned());
+    head.extend(has_rounds.then(|| "min … max".to_owned()));
+    head.push("unit".to_owned());
+    head.extend(has_ratio.then(|| format!("× {}", record.subjects[0].name)));
+    head.extend(has_case_ratio.then(|| format!("× {}", record.cases[0].name)));
+    let right: Vec<usize> = (0..head.len()).filter(|it| is_number(&head[*it])).collect();
+    table.set_header(head);
+    let mut sorted: Vec<&Row> = rows.iter().collect();
+    // What is compared stands together.
+    let place = |row: &Row| {
+        rows.iter().position(|it| it.case == row.case && it.metric == row.metric).unwrap_or(0)
     };
-    let mut text = String::new();
-    for row in report.rows.iter().filter(|row| row.suite == Suite::Fanout1) {
-        if let Some(four) = median(Suite::Fanout4, &row.subject) {
-            let ratio = four / row.cost.median;
-            text.push_str(&format!("{}: four in flight cost {ratio:.3} × of one\n", row.subject));
+    sorted.sort_by_key(|row| (row.case, place(row), row.subject));
+    for row in sorted {
+        let mut cells = Vec::new();
+        cells.extend(has_cases.then(|| record.cases[row.case].name.clone()));
+        let mark = if row.better == Better::Neither { " ·" } else { "" };
+        cells.push(format!("{}{mark}", row.metric));
+        cells.extend(has_subjects.then(|| record.subjects[row.subject].name.clone()));
+        cells.push(number(row.spread.median));
+        let Spread { min, max, .. } = row.spread;
+        cells.extend(has_rounds.then(|| format!("{} … {}", number(min), number(max))));
+        cells.push(row.unit.clone());
+        cells.extend(has_ratio.then(|| ratio(row.ratio)));
+        cells.extend(has_case_ratio.then(|| ratio(row.case_ratio)));
+        table.add_row(cells);
+    }
+    for index in right {
+        if let Some(column) = table.column_mut(index) {
+            column.set_cell_alignment(CellAlignment::Right);
         }
     }
+    table
+}
+
+fn is_number(head: &str) -> bool {
+    matches!(head, "median" | "value" | "min … max") || head.starts_with('×')
+}
+
+fn ratio(ratio: Option<Spread>) -> String {
+    let Some(Spread { median, min, max }) = ratio else { return String::new() };
+    if min < max { format!("{median:.3} ({min:.3} … {max:.3})") } else { format!("{median:.3}") }
+}
+
+/// A figure with as many digits as it deserves.
+#[must_use]
+pub fn number(value: f64) -> String {
+    let size = value.abs();
+    let digits = if size < 10.0 && value.fract() != 0.0 {
+        2
+    } else if size < 100.0 && value.fract() != 0.0 {
+        1
+    } else {
+        0
+    };
+    let plain = format!("{value:.digits$}");
+    let (whole, rest) = plain.split_once('.').unwrap_or((&plain, ""));
+    let mut grouped = String::new();
+    let whole_digits = whole.trim_start_matches('-');
+    for (index, digit) in whole_digits.chars().enumerate() {
+        if index != 0 && (whole_digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    let sign = if whole.starts_with('-') { "-" } else { "" };
+    let mut text = format!("{sign}{grouped}");
+    if !rest.is_empty() {
+        write!(text, ".{rest}").expect("a string takes all that is written");
+    }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_the_digits_they_deserve() {
+        for (value, expected) in [
+            (0.0, "0"),
+            (0.123, "0.12"),
+            (12.34, "12.3"),
+            (123.4, "123"),
+            (1234.0, "1,234"),
+            (-1_234_567.0, "-1,234,567"),
+            (7.0, "7"),
+        ] {
+            assert_eq!(number(value), expected);
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! The kernel: which driver runs, listeners, sockets and clocks over monoio.
 //!
 //! It moves bytes and must never know frames, sessions or destinations. Read `probe` (which
-//! driver), `listener`, `socket` (the marked unsafe room), `poller`, `clock`; for connections that we
-//! open `resolver` and `dial`; and `tls`, which has no socket.
+//! driver), `listener`, `socket` (the marked unsafe room), `poller`, `clock`; for connections that
+//! we open `resolver` and `dial`; and `tls`, which has no socket.
 
 pub mod clock;
 pub mod dial;

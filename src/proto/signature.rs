@@ -107,7 +107,7 @@ impl Unverified {
         match self {
             Self::Unsigned => "unsigned",
             Self::Stale => "stale",
-            Self::Forged => "forged",
+            Self::Forged => "bad-signature",
         }
     }
 }

@@ -30,6 +30,7 @@ use crate::policy::auth::Parsed;
 use crate::policy::auth::Source;
 use crate::policy::auth::parse_keys;
 use crate::server::StartError;
+use crate::server::spawn;
 use crate::shard::Notice;
 use crate::shard::mailbox::Outside;
 use crate::stdx::time::Instant;
@@ -127,14 +128,17 @@ impl Keeper {
         self.keys().map(Key::id).collect()
     }
 
-    /// Starts the thread. Whoever sends to the other end of `told` has the file read and the set
-    /// fetched at once.
-    #[expect(clippy::disallowed_methods, reason = "threads start here, named")]
-    pub(super) fn spawn(
+    /// Starts the thread, where tokens are needed. Whoever sends to what it returns has the file
+    /// read and the set fetched at once.
+    pub(super) fn start(
         mut self,
+        is_needed: bool,
         mut outside: Outside,
-        told: mpsc::Receiver<()>,
-    ) -> Result<(), StartError> {
+    ) -> Result<mpsc::Sender<()>, StartError> {
+        let (keys, told) = mpsc::channel();
+        if !is_needed {
+            return Ok(keys);
+        }
         let run = move || {
             let mut is_told = true;
             loop {
@@ -156,10 +160,8 @@ impl Keeper {
                 };
             }
         };
-        let spawned = thread::Builder::new().name("ringway-keys".to_owned()).spawn(run);
-        spawned
-            .map(drop)
-            .map_err(|error| StartError(format!("cannot start the thread of keys: {error}")))
+        spawn("ringway-keys", run)?;
+        Ok(keys)
     }
 
     /// Does what is due.

@@ -19,6 +19,8 @@ use crate::admin;
 use crate::broker::relay::ShardId;
 use crate::cli;
 use crate::config::Loaded;
+use crate::config::settings::RelayMode;
+use crate::config::settings::Settings;
 use crate::io::clock::Clock;
 use crate::io::probe::Driver;
 use crate::io::ring;
@@ -27,11 +29,13 @@ use crate::metrics::ShardCounters;
 use crate::metrics::health::Health;
 use crate::server::keys::Keeper;
 use crate::shard::Identity;
+use crate::shard::link;
 use crate::shard::mailbox::Doorbell;
 use crate::shard::mailbox::Mailboxes;
 use crate::shard::runtime;
 use crate::shard::runtime::Setup;
 
+mod auth;
 mod banner;
 mod host;
 mod keys;
@@ -85,31 +89,25 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let clock = Clock::start();
     let keeper = Keeper::new(&settings.auth, clock)?;
     let origin = format!("ringway-{:016x}", host::random_seed());
-    let keys = keeper.key_set();
-    let options = Arc::new(options::shard_options(loaded, &resolved, &origin, keys)?);
+    let options = options::shard_options(loaded, &resolved, &origin, keeper.key_set())?;
+    let options = Arc::new(options);
     let listeners = host::bind("server.listen", settings.server.listen, cores, &settings.server)?;
     let admin = host::bind("admin.listen", settings.admin.listen, 1, &settings.server)?;
 
-    let mut health = Health::new(cores, driver.as_str(), driver_note, host::kernel());
     let counters: Arc<[Arc<ShardCounters>]> =
         (0..cores).map(|_| Arc::new(ShardCounters::default())).collect();
-    if settings.relay.is_redis() {
-        health = health.with_redis(resolved.relay.as_str());
-    } else {
-        // No shard writes it then: that relay cannot be away.
-        counters.iter().for_each(|it| it.relay.up.set(1));
-    }
-    let health = Arc::new(health);
+    let health = Health::new(cores, driver.as_str(), driver_note, host::kernel());
+    let health = Arc::new(with_relay(health, &counters, resolved.relay));
     let (mut mailboxes, doorbells) = Mailboxes::connect(cores, settings.relay.mailbox_messages);
     let outside = Mailboxes::open(&mut mailboxes, &doorbells);
     let (sender, events) = mpsc::channel();
-    let (keys, told) = mpsc::channel();
     // Before the first shard, so that no signal finds the default handler.
     listen_for_signals(sender.clone())?;
 
     let public = listeners.first().and_then(|it| it.local_addr().ok());
     let admin_address = admin.first().and_then(|it| it.local_addr().ok());
     let home_seed = host::random_seed();
+    let links = start_links(settings)?;
     let mut shards = Vec::with_capacity(cores);
     for ((index, listener), mailboxes) in (0_u8..).zip(listeners).zip(mailboxes) {
         let id = ShardId(index);
@@ -131,6 +129,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
                 mailboxes,
                 clock,
                 driver,
+                links: links.clone(),
                 shutdown_timeout: settings.server.shutdown_timeout,
             },
         };
@@ -141,9 +140,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     for listener in admin {
         spawn_admin(listener, view.clone())?;
     }
-    if settings.auth.is_on() {
-        keeper.spawn(outside, told)?;
-    }
+    let keys = keeper.start(settings.auth.is_on(), outside)?;
     wait_until_started(&events, cores)?;
     banner::print(&banner::Facts {
         public,
@@ -155,6 +152,27 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
         host: &host,
     });
     Ok(Running { health, doorbells, shards, events, keys })
+}
+
+/// Tells health and counters which relay this is.
+fn with_relay(health: Health, counters: &[Arc<ShardCounters>], mode: RelayMode) -> Health {
+    match mode {
+        RelayMode::PubSub | RelayMode::Sharded => health.with_redis(mode.as_str()),
+        RelayMode::Auto | RelayMode::Embedded => {
+            // No shard writes it then: that relay cannot be away.
+            counters.iter().for_each(|it| it.relay.up.set(1));
+            health
+        }
+    }
+}
+
+/// How links to Redis connect, where there are any; starts the thread that knows names.
+fn start_links(settings: &Settings) -> Result<Option<link::Options>, StartError> {
+    let Some((links, worker)) = options::links(settings)? else {
+        return Ok(None);
+    };
+    spawn("ringway-resolver", move || worker.run())?;
+    Ok(Some(links))
 }
 
 /// Waits until all shards serve, so that whoever reads the first lines finds health up; a signal
@@ -226,13 +244,17 @@ impl ShardThread {
 }
 
 #[expect(clippy::disallowed_methods, reason = "threads start here, named")]
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(run);
+    spawned.map(drop).map_err(|error| StartError(format!("cannot start a thread: {error}")))
+}
+
 fn spawn_admin(listener: TcpListener, view: admin::View) -> Result<(), StartError> {
-    let spawned = thread::Builder::new().name("ringway-admin".to_owned()).spawn(move || {
+    spawn("ringway-admin", move || {
         if let Err(error) = admin::serve(listener, view) {
             tracing::error!("the admin listener failed: {error}");
         }
-    });
-    spawned.map(drop).map_err(|error| StartError(format!("cannot start a thread: {error}")))
+    })
 }
 
 #[expect(clippy::disallowed_methods, reason = "threads start here, named")]

@@ -1,6 +1,7 @@
 //! From settings to what each layer is told.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::broker::relay::redis::Address;
 use crate::broker::relay::redis::Mode;
@@ -12,7 +13,6 @@ use crate::broker::session;
 use crate::config::Loaded;
 use crate::config::Resolved;
 use crate::config::redis_url::RedisUrl;
-use crate::config::settings::AuthSettings;
 use crate::config::settings::Envelope;
 use crate::config::settings::Refusal;
 use crate::config::settings::RelayMode;
@@ -20,20 +20,26 @@ use crate::config::settings::RouteSettings;
 use crate::config::settings::RouteTarget;
 use crate::config::settings::Settings;
 use crate::io::probe::Driver;
+use crate::io::resolver;
+use crate::io::resolver::Resolver;
+use crate::io::resolver::Worker;
+use crate::io::tls;
 use crate::metrics;
-use crate::policy::auth;
-use crate::policy::auth::ClaimPath;
 use crate::policy::auth::KeySet;
-use crate::policy::rules::Rules;
 use crate::proto::envelope;
 use crate::proto::http;
-use crate::proto::http::credentials::Sources;
 use crate::proto::http::origin::OriginPatterns;
 use crate::proto::stomp;
 use crate::proto::ws;
 use crate::server::StartError;
-use crate::shard::AuthOptions;
+use crate::server::auth;
 use crate::shard::Options;
+use crate::shard::link;
+
+/// How long a name, a TCP connection and a TLS handshake with Redis may take, each.
+const LINK_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long Redis's host may leave bytes unacknowledged: it is gone then, and the kernel says so.
+const LINK_USER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the shards are told; totals are shared out evenly. `origin` names this process to others.
 pub(super) fn shard_options(
@@ -63,12 +69,7 @@ pub(super) fn shard_options(
             receipts_pending_max: limits.receipts_pending,
             refusals_max: u32::try_from(limits.refusals).unwrap_or(u32::MAX),
             server: concat!("ringway/", env!("CARGO_PKG_VERSION")).to_owned(),
-            auth: settings.auth.is_on().then(|| session::AuthOptions {
-                takes_authorization: settings.auth.takes("authorization"),
-                takes_token: settings.auth.takes("token"),
-                takes_passcode: settings.auth.takes("passcode"),
-                notice: settings.auth.jwt.renewal_notice,
-            }),
+            auth: auth::session_options(&settings.auth),
         },
         stomp: stomp::Limits {
             frame_bytes_max: limits.message_bytes,
@@ -81,7 +82,7 @@ pub(super) fn shard_options(
             headers_count_max: limits.http_headers,
         },
         router,
-        auth: settings.auth.is_on().then(|| auth_options(settings, &rules, keys)),
+        auth: auth::shard_options(&settings.auth, &rules, keys),
         rules,
         origins,
         has_echo: settings.server.echo,
@@ -100,31 +101,29 @@ pub(super) fn shard_options(
     })
 }
 
-fn auth_options(settings: &Settings, rules: &Rules, keys: Arc<KeySet>) -> AuthOptions {
-    let AuthSettings { jwt, cookie, query, .. } = &settings.auth;
-    let paths = |list: &[String]| list.iter().map(|it| ClaimPath::new(it)).collect();
-    AuthOptions {
-        verifier: auth::Options {
-            claims: auth::ClaimOptions {
-                issuers: jwt.issuer.clone(),
-                audiences: jwt.audience.clone(),
-                leeway_ms: u64::try_from(jwt.leeway.as_millis()).unwrap_or(u64::MAX),
-                required: paths(&jwt.required_claims),
-                user: ClaimPath::new(&jwt.user_claim),
-                roles: ClaimPath::new(&jwt.roles_claim),
-                kept: rules.claim_paths(),
-            },
-            token_bytes_max: jwt.token_bytes,
-            remembered_max: jwt.remembered,
-        },
-        keys,
-        sources: Sources {
-            has_authorization: settings.auth.takes("http"),
-            cookie: cookie.clone(),
-            query: query.clone(),
-            has_subprotocol: settings.auth.takes("subprotocol"),
-        },
+/// How the links of a relay through Redis connect, and who answers for names: one thread for all.
+pub(super) fn links(settings: &Settings) -> Result<Option<(link::Options, Worker)>, StartError> {
+    let relay = &settings.relay;
+    if !relay.is_redis() {
+        return Ok(None);
     }
+    let tls = if relay.is_tls() {
+        let files = tls::ClientFiles { ca: relay.tls_ca.clone(), certificate_and_key: None };
+        let config = tls::Client::load(&files)
+            .map_err(|error| StartError(format!("relay.tls_ca: {error}")))?;
+        let server_name = relay.tls_server_name.as_deref().map(Box::from);
+        Some(link::Tls { config, server_name })
+    } else {
+        None
+    };
+    let (resolver, worker) = Resolver::new(resolver::system());
+    let options = link::Options {
+        resolver,
+        tls,
+        connect_timeout: LINK_CONNECT_TIMEOUT,
+        user_timeout: LINK_USER_TIMEOUT,
+    };
+    Ok(Some((options, worker)))
 }
 
 fn route(route: &RouteSettings) -> RouteOptions {

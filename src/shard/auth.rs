@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::broker::relay::redis::Control;
 use crate::broker::session::Session;
 use crate::metrics;
 use crate::policy::auth::KeySet;
@@ -54,21 +53,11 @@ impl Shard {
         }
     }
 
-    /// Takes a word to the whole fleet, as far as it is about tokens.
-    pub(super) fn handle_control(&mut self, now: Now, control: &Control) {
-        let (whom, until_ms) = match control {
-            Control::RevokeToken { jti, until_ms } => (Whom::Token(jti.clone()), until_ms),
-            Control::RevokeUser { user, until_ms } => {
-                let issued_until_ms = now.unix_ms;
-                (Whom::User { id: user.clone(), issued_until_ms }, until_ms)
-            }
-            Control::Drain { .. } | Control::Disconnect { .. } => return,
-        };
+    /// Revokes what a word to the whole fleet names; the caller settles.
+    pub(super) fn revoke(&mut self, now: Now, whom: Whom, until_ms: Option<u64>) {
         let revocation = Revocation { whom, until_ms: until_ms.unwrap_or(u64::MAX) };
-        let is_news =
-            (self.verifier.as_mut()).is_some_and(|it| it.revoke(now.unix_ms, &revocation));
-        if is_news {
-            // The caller settles.
+        let verifier = self.verifier.as_mut();
+        if verifier.is_some_and(|it| it.revoke(now.unix_ms, &revocation)) {
             self.end_fallen(now);
         }
     }

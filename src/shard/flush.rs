@@ -48,7 +48,9 @@ impl Shard {
     /// Whether a flush has something to do.
     #[must_use]
     pub fn has_output(&self) -> bool {
-        !self.dirty.is_empty() || !self.actions.is_empty() || self.has_mail()
+        let has_output = !self.dirty.is_empty() || !self.actions.is_empty() || self.has_mail();
+        // What the relay's links have to do is not looked for here: it is done with each flush.
+        has_output || self.relay.has_links()
     }
 
     /// The kernel took `sent_bytes` of the batch under way.

@@ -13,6 +13,7 @@
 
 mod apply;
 mod auth;
+mod carry;
 mod closing;
 mod connection;
 mod fanout;

@@ -6,6 +6,7 @@ use crate::broker::relay::Mail;
 use crate::broker::relay::Reply;
 use crate::broker::relay::Request;
 use crate::broker::relay::ShardId;
+use crate::broker::relay::redis::Control;
 use crate::broker::relay::redis::Dropped;
 use crate::broker::relay::redis::Level;
 use crate::broker::relay::redis::LinkAction;
@@ -14,6 +15,7 @@ use crate::broker::relay::redis::Note;
 use crate::broker::relay::redis::State;
 use crate::broker::relay::redis::Taken;
 use crate::metrics::RelayDropped;
+use crate::policy::auth::Whom;
 use crate::shard::state::Shard;
 use crate::shard::state::TICK;
 use crate::stdx::time::Instant;
@@ -181,6 +183,30 @@ impl Shard {
         match is_up {
             true => self.identity.health.relay_up(shard),
             false => self.identity.health.relay_down(shard),
+        }
+    }
+
+    /// Does what the fleet is told to do; each shard of each task hears it, once.
+    fn handle_control(&mut self, now: Now, control: &Control) {
+        let Some(options) = &self.options.redis else {
+            return;
+        };
+        match control {
+            Control::Drain { task } if task.as_ref().is_none_or(|it| *it == options.origin) => {
+                tracing::info!("told over the relay to drain");
+                self.identity.health.drain();
+            }
+            Control::Drain { .. } => {}
+            Control::RevokeToken { jti, until_ms } => {
+                self.revoke(now, Whom::Token(jti.clone()), *until_ms);
+            }
+            Control::RevokeUser { user, until_ms } => {
+                let whom = Whom::User { id: user.clone(), issued_until_ms: now.unix_ms };
+                self.revoke(now, whom, *until_ms);
+            }
+            Control::Disconnect { .. } => {
+                tracing::warn!("told over the relay what this version does not do: {control:?}");
+            }
         }
     }
 }

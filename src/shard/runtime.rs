@@ -25,6 +25,8 @@ use crate::io::socket::Socket;
 use crate::metrics::health::Phase;
 use crate::shard::connection::ConnectionId;
 use crate::shard::flush::Action;
+use crate::shard::link;
+use crate::shard::link::Links;
 use crate::shard::mailbox::Mailboxes;
 use crate::shard::state::Identity;
 use crate::shard::state::Options;
@@ -60,6 +62,8 @@ pub struct Setup {
     pub clock: Clock,
     /// How sends leave.
     pub driver: Driver,
+    /// How the relay's links connect, where it has any.
+    pub links: Option<link::Options>,
     /// How long the end may take.
     pub shutdown_timeout: Duration,
 }
@@ -70,6 +74,8 @@ pub(super) struct Core {
     /// By the index of the connection, with its whole id: an index lives on in a later connection.
     pub(super) sockets: RefCell<Vec<Option<Owned>>>,
     mailboxes: RefCell<Mailboxes>,
+    /// To Redis.
+    links: Option<Rc<Links>>,
     buffer: RefCell<Box<[u8]>>,
     clock: Clock,
     unix_start_ms: Cell<u64>,
@@ -97,7 +103,8 @@ pub(super) struct Owned {
 ///
 /// When the listener cannot be taken over by the runtime.
 pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
-    let Setup { options, identity, listener, mailboxes, clock, driver, shutdown_timeout } = setup;
+    let Setup { options, identity, listener, mailboxes, clock, driver, links, shutdown_timeout } =
+        setup;
     let health = Arc::clone(&identity.health);
     let shard = Shard::new(options, identity);
     let listener = TcpListener::from_std(listener)?;
@@ -105,6 +112,7 @@ pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
         shard: RefCell::new(shard),
         sockets: RefCell::default(),
         mailboxes: RefCell::new(mailboxes),
+        links: links.map(|options| Rc::new(Links::new(options))),
         buffer: RefCell::new(vec![0; RECEIVE_BYTES].into_boxed_slice()),
         clock,
         unix_start_ms: Cell::new(clock.unix_start_ms()),
@@ -122,6 +130,8 @@ pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
     if core.poller.is_some() {
         monoio::spawn(Rc::clone(&core).poll_all());
     }
+    // The relay has asked for its links already.
+    core.flush.notify();
     health.shard_started();
     on_started();
     while health.phase() != Phase::Draining {
@@ -262,6 +272,9 @@ impl Core {
                 Err(_) => shard.handle_send_failed(now, id),
             }
         }
+        if let Some(links) = &self.links {
+            self.carry_links(links, &mut shard);
+        }
         while let Some((id, action)) = shard.poll_action() {
             let Some(socket) = self.socket(id) else { continue };
             match action {
@@ -333,7 +346,7 @@ impl Core {
     }
 
     /// Wakes the flush when the shard has put something out.
-    fn notify(&self) {
+    pub(super) fn notify(&self) {
         if self.shard.borrow().has_output() || !self.starved.borrow().is_empty() {
             self.flush.notify();
         }

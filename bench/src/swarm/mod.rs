@@ -4,9 +4,6 @@
 //! `inbox` (bytes to messages), then this file (the loop), then `opening` (up to the subscription).
 
 use std::io::ErrorKind;
-use std::io::Read as _;
-use std::io::Write as _;
-use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -27,12 +24,15 @@ use crate::ws::Opcode;
 
 mod inbox;
 mod opening;
+pub mod stream;
 
 pub use inbox::Inbox;
 pub use inbox::Incoming;
 pub use inbox::Trouble;
-pub use opening::Dialect;
+pub use opening::Opened;
 pub use opening::Opening;
+
+use stream::Stream;
 
 /// One read takes at most this; all connections share the buffer.
 const INPUT_BYTES: usize = 64 * 1024;
@@ -48,6 +48,8 @@ pub struct Closing {
     pub index: usize,
     /// The server's code and reason, or what the socket said.
     pub why: String,
+    /// When.
+    pub at: Instant,
 }
 
 /// All connections of one run.
@@ -59,7 +61,10 @@ pub struct Swarm {
     masks: Masks,
     closings: Vec<Closing>,
     pings_count: u64,
+    open_count: usize,
+    idle_ns: u64,
     heart_beats: Option<(Duration, Duration)>,
+    is_binary: bool,
 }
 
 /// Whether this process asks again instead of sleeping; said once, before the first swarm.
@@ -72,11 +77,13 @@ pub fn set_spin(does_spin: bool) {
 
 struct Connection {
     /// `None` once it is closed.
-    stream: Option<TcpStream>,
+    stream: Option<Stream>,
     inbox: Inbox,
     outbox: Vec<u8>,
     /// epoll tells us when the socket takes more.
     awaits_room: bool,
+    /// Nothing is read from it any more.
+    is_paused: bool,
     heard_at: Instant,
     said_at: Instant,
 }
@@ -87,12 +94,14 @@ pub struct Outlet<'a> {
     pub now: Instant,
     outbox: &'a mut Vec<u8>,
     masks: &'a mut Masks,
+    is_binary: bool,
 }
 
 impl Outlet<'_> {
-    /// Adds a text message.
-    pub fn text(&mut self, payload: &[u8]) {
-        ws::encode(Opcode::Text, payload, self.masks.next_mask(), self.outbox);
+    /// Adds a message, of the kind that this swarm speaks in.
+    pub fn message(&mut self, payload: &[u8]) {
+        let opcode = if self.is_binary { Opcode::Binary } else { Opcode::Text };
+        ws::encode(opcode, payload, self.masks.next_mask(), self.outbox);
     }
 
     fn control(&mut self, opcode: Opcode, payload: &[u8]) {
@@ -101,12 +110,12 @@ impl Outlet<'_> {
 }
 
 impl Swarm {
-    /// A swarm without connections.
+    /// A swarm without connections, which speaks in text or in binary messages.
     ///
     /// # Errors
     ///
     /// The kernel has no descriptor for us.
-    pub fn new(seed: u64) -> anyhow::Result<Self> {
+    pub fn new(seed: u64, is_binary: bool) -> anyhow::Result<Self> {
         Ok(Self {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC).context("cannot create an epoll")?,
             connections: Vec::new(),
@@ -115,7 +124,10 @@ impl Swarm {
             masks: Masks::new(seed),
             closings: Vec::new(),
             pings_count: 0,
+            open_count: 0,
+            idle_ns: 0,
             heart_beats: None,
+            is_binary,
         })
     }
 
@@ -123,6 +135,18 @@ impl Swarm {
     #[must_use]
     pub fn connections_count(&self) -> usize {
         self.connections.len()
+    }
+
+    /// Connections that have not ended.
+    #[must_use]
+    pub fn open_count(&self) -> usize {
+        self.open_count
+    }
+
+    /// Time that was spent in waiting for something to do.
+    #[must_use]
+    pub fn idle_ns(&self) -> u64 {
+        self.idle_ns
     }
 
     /// Connections that ended by no wish of ours, in the order they did.
@@ -169,8 +193,31 @@ impl Swarm {
         fill: impl FnOnce(&mut Outlet<'_>),
     ) -> anyhow::Result<()> {
         let connection = &mut self.connections[index];
-        fill(&mut Outlet { now, outbox: &mut connection.outbox, masks: &mut self.masks });
+        let is_binary = self.is_binary;
+        let (outbox, masks) = (&mut connection.outbox, &mut self.masks);
+        fill(&mut Outlet { now, outbox, masks, is_binary });
         self.flush(index, now)
+    }
+
+    /// Reads nothing more from connection `index`: the kernel fills up, then the server does.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn pause(&mut self, index: usize) -> anyhow::Result<()> {
+        let connection = &mut self.connections[index];
+        connection.is_paused = true;
+        connection.awaits_room = false;
+        let Some(stream) = &connection.stream else { return Ok(()) };
+        let data = EventData::new_u64(index as u64);
+        epoll::modify(&self.epoll, stream, data, EventFlags::empty()).context("cannot stop reading")
+    }
+
+    /// Lets go of every socket without a word, as a client does that loses its network.
+    pub fn hang_up_all(&mut self) {
+        for connection in &mut self.connections {
+            self.open_count -= usize::from(connection.stream.take().is_some());
+        }
     }
 
     /// Waits up to `timeout` for any socket, reads what is there and gives it to `handle` with the
@@ -186,7 +233,8 @@ impl Swarm {
         let mut events = std::mem::take(&mut self.events);
         events.clear();
         let does_spin = SPIN.load(Ordering::Relaxed);
-        let deadline = clock::now() + timeout;
+        let from = clock::now();
+        let deadline = from + timeout;
         loop {
             let left = if does_spin { Duration::ZERO } else { timeout };
             let left = Timespec::try_from(left).context("the timeout is too long")?;
@@ -198,6 +246,7 @@ impl Swarm {
                 break;
             }
         }
+        self.idle_ns += clock::elapsed_ns(from, clock::now());
         for event in &events {
             let (flags, data) = (event.flags, event.data);
             let index = usize::try_from(data.u64())?;
@@ -217,8 +266,8 @@ impl Swarm {
         for index in 0..self.connections.len() {
             let connection = &mut self.connections[index];
             if connection.stream.is_some() {
-                let mut outlet =
-                    Outlet { now, outbox: &mut connection.outbox, masks: &mut self.masks };
+                let (outbox, masks) = (&mut connection.outbox, &mut self.masks);
+                let mut outlet = Outlet { now, outbox, masks, is_binary: self.is_binary };
                 outlet.control(Opcode::Close, &1000_u16.to_be_bytes());
                 // A server that is gone already needs no goodbye.
                 drop(self.flush(index, now));
@@ -230,15 +279,24 @@ impl Swarm {
     where
         F: FnMut(&mut Outlet<'_>, usize, Incoming<'_>) -> anyhow::Result<()>,
     {
-        let Self { connections, input, masks, pings_count, .. } = self;
+        while self.read_once(index, handle)? {}
+        self.flush(index, clock::now())
+    }
+
+    /// Reads once; `true` when there may be more that the kernel would not tell of again.
+    fn read_once<F>(&mut self, index: usize, handle: &mut F) -> anyhow::Result<bool>
+    where
+        F: FnMut(&mut Outlet<'_>, usize, Incoming<'_>) -> anyhow::Result<()>,
+    {
+        let Self { connections, input, masks, pings_count, is_binary, .. } = self;
         let Connection { stream, inbox, outbox, heard_at, .. } = &mut connections[index];
-        let Some(stream) = stream else { return Ok(()) };
+        let Some(stream) = stream else { return Ok(false) };
         let read_bytes = match stream.read(input) {
             Ok(bytes) => bytes,
             Err(error)
                 if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
             {
-                return Ok(());
+                return Ok(false);
             }
             Err(error) => return self.end(index, error.to_string(), handle),
         };
@@ -246,11 +304,12 @@ impl Swarm {
             let why = inbox.half_answer().unwrap_or_else(|| "the server hung up".to_owned());
             return self.end(index, why, handle);
         }
+        let may_have_more = stream.holds_bytes_back();
         let now = clock::now();
         *heard_at = now;
         let mut goodbye = None;
         let fed = inbox.feed(&input[..read_bytes], &mut |incoming| {
-            let mut outlet = Outlet { now, outbox, masks };
+            let mut outlet = Outlet { now, outbox, masks, is_binary: *is_binary };
             match incoming {
                 Incoming::Ping(payload) => {
                     *pings_count += 1;
@@ -267,14 +326,14 @@ impl Swarm {
         match (fed, goodbye) {
             (Err(Trouble::Server(why)), _) | (Ok(()), Some(why)) => self.end(index, why, handle),
             (Err(Trouble::Ours(error)), _) => Err(error),
-            (Ok(()), None) => self.flush(index, now),
+            (Ok(()), None) => Ok(may_have_more),
         }
     }
 
     fn flush(&mut self, index: usize, now: Instant) -> anyhow::Result<()> {
         let connection = &mut self.connections[index];
         let Some(stream) = &mut connection.stream else { return Ok(()) };
-        if !connection.outbox.is_empty() {
+        if !connection.outbox.is_empty() || stream.has_unsent() {
             match stream.write(&connection.outbox) {
                 Ok(bytes) if bytes == connection.outbox.len() => connection.outbox.clear(),
                 Ok(bytes) => drop(connection.outbox.drain(..bytes)),
@@ -288,8 +347,8 @@ impl Swarm {
             waiting_bytes <= OUTBOX_BYTES_MAX,
             "the server does not read: {waiting_bytes} bytes wait on connection {index}"
         );
-        let must_wait = waiting_bytes != 0;
-        if must_wait != connection.awaits_room {
+        let must_wait = waiting_bytes != 0 || stream.has_unsent();
+        if must_wait != connection.awaits_room && !connection.is_paused {
             connection.awaits_room = must_wait;
             let out = if must_wait { EventFlags::OUT } else { EventFlags::empty() };
             let data = EventData::new_u64(index as u64);
@@ -299,17 +358,20 @@ impl Swarm {
         Ok(())
     }
 
-    fn end<F>(&mut self, index: usize, why: String, handle: &mut F) -> anyhow::Result<()>
+    /// Takes note of the end of connection `index`; there is nothing more to be read from it.
+    fn end<F>(&mut self, index: usize, why: String, handle: &mut F) -> anyhow::Result<bool>
     where
         F: FnMut(&mut Outlet<'_>, usize, Incoming<'_>) -> anyhow::Result<()>,
     {
         let connection = &mut self.connections[index];
         // Closing the descriptor also takes it out of the epoll.
         connection.stream = None;
+        self.open_count -= 1;
         let mut unsent = Vec::new();
-        let mut outlet = Outlet { now: clock::now(), outbox: &mut unsent, masks: &mut self.masks };
+        let (now, is_binary) = (clock::now(), self.is_binary);
+        let mut outlet = Outlet { now, outbox: &mut unsent, masks: &mut self.masks, is_binary };
         let handled = handle(&mut outlet, index, Incoming::Closed(&why));
-        self.closings.push(Closing { index, why });
-        handled
+        self.closings.push(Closing { index, why, at: now });
+        handled.map(|()| false)
     }
 }

@@ -1,217 +1,309 @@
 //! Opening connections: many at once, each up to the point where a scenario can begin.
 
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use clap::ValueEnum;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use rustix::event::epoll;
 use rustix::event::epoll::EventData;
 use rustix::event::epoll::EventFlags;
-use serde::Serialize;
+use rustls::ClientConfig;
+use rustls::ClientConnection;
+use rustls::pki_types::ServerName;
 use socket2::Domain;
 use socket2::Socket;
 use socket2::Type;
 use tungstenite::handshake::client::generate_key;
 
 use crate::clock;
-use crate::stomp;
-use crate::stomp::Inbound;
+use crate::latency::Latencies;
+use crate::speech::Client;
+use crate::speech::Speech;
+use crate::speech::Stage;
+use crate::speech::Step;
 use crate::swarm::Connection;
 use crate::swarm::Inbox;
 use crate::swarm::Incoming;
 use crate::swarm::Swarm;
+use crate::swarm::stream::Stream;
 use crate::url::Url;
 
-/// Connections that are between connect and ready at one time; servers queue some hundreds.
-const OPENING_COUNT_MAX: usize = 256;
 /// One source address has some 28,000 ports, and those of an earlier run stay taken for a minute.
 const CONNECTIONS_PER_SOURCE: usize = 5_000;
 /// Loopback addresses that are used as sources: 127.0.0.2 and up.
 const SOURCES_COUNT: usize = 200;
-/// How often the terminal hears of the progress.
-const PROGRESS_EVERY: Duration = Duration::from_secs(2);
-
-/// What the server speaks on top of WebSocket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Dialect {
-    /// STOMP 1.2: sessions subscribe with a receipt.
-    Stomp,
-    /// Bare text messages: `subscribe`, answered by `subscribed`, and from then on what is sent.
-    Plain,
-}
+/// How often the caller hears of the progress.
+const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 
 /// How to open connections.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Opening<'a> {
     /// Where to.
     pub url: &'a Url,
     /// What to say there.
-    pub dialect: Dialect,
-    /// STOMP heart-beats offered and wanted; 0 is none.
-    pub heart_beat_ms: u32,
+    pub speech: &'a Speech,
+    /// What to believe of a server with TLS.
+    pub tls: Arc<ClientConfig>,
     /// Local addresses to spread the connections over; empty chooses.
     pub sources: &'a [Ipv4Addr],
+    /// Connections that may be between connect and ready at one time; 0 is all.
+    pub in_flight: usize,
     /// All must be ready within this time.
     pub timeout: Duration,
+    /// Receive buffer of clients that will stop reading.
+    pub slow_buffer: usize,
+    /// Since when all clients want to be connected; otherwise each since its turn. Then a refusal
+    /// is counted, not the end of the run, and with a duration the client tries again after it.
+    pub storm: Option<(Instant, Option<Duration>)>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default)]
+pub struct Opened {
+    /// Time until each was ready.
+    pub ready: Latencies,
+    /// Attempts that failed, by what the server or the socket said.
+    pub failures: BTreeMap<String, u64>,
+    /// Clients that are ready.
+    pub ready_count: usize,
+    /// When the last one was.
+    pub ready_at: Option<Instant>,
+}
+
+/// One client on its way.
+#[derive(Clone, Copy)]
+struct Attempt {
+    stage: Stage,
+    began_at: Instant,
 }
 
 impl Swarm {
-    /// Opens `count` more connections; `destination` says what each subscribes to, by its position
-    /// among the new ones. Returns when all are ready: upgraded, and with STOMP connected and
-    /// subscribed with a receipt.
+    /// Opens a connection for each of `clients`, the first as number `first` of this swarm: over
+    /// old ones that have ended, or behind the last. Returns when all are ready: upgraded,
+    /// connected and subscribed with a confirmation. `on_progress` hears how many are.
     ///
     /// # Errors
     ///
-    /// A connection was refused or ended, or not all were ready in time.
+    /// A connection was refused or ended, or not all were ready in time; in a storm, nobody was.
     pub fn open(
         &mut self,
         opening: &Opening<'_>,
-        count: usize,
-        destination: impl Fn(usize) -> Option<String>,
-    ) -> anyhow::Result<()> {
-        let first = self.connections.len();
-        let deadline = clock::now() + opening.timeout;
+        first: usize,
+        clients: &[Client],
+        on_progress: &mut dyn FnMut(usize) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Opened> {
+        let mut queue = Queue::new(opening, clients);
         let mut progress_at = clock::now() + PROGRESS_EVERY;
-        let mut started_count = 0;
-        let mut ready_count = 0;
-        let mut heart_beats = self.heart_beats;
-        while ready_count < count {
+        let deadline = clock::now() + opening.timeout;
+        while queue.is_busy() {
             let now = clock::now();
-            anyhow::ensure!(
-                now < deadline,
-                "only {ready_count} of {count} connections were ready after {:?}",
-                opening.timeout
-            );
+            if deadline <= now {
+                queue.give_up()?;
+                break;
+            }
             if progress_at <= now {
-                eprintln!("  {ready_count} of {count} connections are ready");
                 progress_at = now + PROGRESS_EVERY;
+                on_progress(queue.opened.ready_count)?;
             }
-            while started_count < count && started_count < ready_count + OPENING_COUNT_MAX {
-                self.start(opening, started_count, now)?;
-                started_count += 1;
-            }
-            self.poll(Duration::from_millis(100), &mut |outlet, index, incoming| {
-                let Some(position) = index.checked_sub(first) else { return Ok(()) };
-                let step = next_step(opening, incoming, &mut heart_beats, || destination(position))
-                    .with_context(|| format!("connection {position} of {count}"))?;
-                match step {
-                    Step::Ready => ready_count += 1,
-                    Step::Say(text) => outlet.text(&text),
-                    Step::Wait => {}
+            // Starting many takes time in which those already started wait to be read.
+            for _ in 0..64 {
+                let Some(position) = queue.next(now) else { break };
+                if let Err(error) = self.start(opening, first + position, clients[position]) {
+                    queue.fail(position, &format!("{error:#}"), now)?;
                 }
+            }
+            let timeout = if queue.has_next(now) { Duration::ZERO } else { PROGRESS_EVERY / 10 };
+            let mut heart_beats = self.heart_beats;
+            self.poll(timeout, &mut |outlet, index, incoming| {
+                let position = index.checked_sub(first).filter(|it| *it < clients.len());
+                let Some(position) = position else { return Ok(()) };
+                let Some(step) = queue.step(position, incoming, outlet.now)? else { return Ok(()) };
+                for text in &step.texts {
+                    outlet.message(text);
+                }
+                heart_beats = step.heart_beats.or(heart_beats);
                 Ok(())
             })?;
+            self.heart_beats = heart_beats;
         }
-        self.heart_beats = heart_beats;
-        Ok(())
+        if opening.storm.is_some() {
+            // They are told as failures of the storm.
+            self.closings.clear();
+        }
+        Ok(queue.opened)
     }
 
-    fn start(
-        &mut self,
-        opening: &Opening<'_>,
-        position: usize,
-        now: Instant,
-    ) -> anyhow::Result<()> {
-        let stream = connect(opening, position).with_context(|| {
-            format!("cannot connect to {} (connection {position})", opening.url)
+    fn start(&mut self, opening: &Opening<'_>, index: usize, client: Client) -> anyhow::Result<()> {
+        let socket = connect(opening, client).with_context(|| {
+            format!("cannot connect to {} (connection {})", opening.url, client.number)
         })?;
+        let now = clock::now();
         let key = generate_key();
-        let protocol = match opening.dialect {
-            Dialect::Stomp => "Sec-WebSocket-Protocol: v12.stomp\r\n",
-            Dialect::Plain => "",
+        let tls = match opening.url.is_tls {
+            false => None,
+            true => {
+                let name = ServerName::try_from(opening.url.name().to_owned())?;
+                let mut tls = ClientConnection::new(Arc::clone(&opening.tls), name)?;
+                tls.set_buffer_limit(None);
+                Some(tls)
+            }
         };
-        let head = format!(
-            "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n{protocol}\r\n",
-            opening.url.path, opening.url.host
-        );
-        let data = EventData::new_u64(self.connections.len() as u64);
-        epoll::add(&self.epoll, &stream, data, EventFlags::IN | EventFlags::OUT)
+        let data = EventData::new_u64(index as u64);
+        epoll::add(&self.epoll, &socket, data, EventFlags::IN | EventFlags::OUT)
             .context("cannot watch a socket")?;
-        self.connections.push(Connection {
-            stream: Some(stream),
+        let connection = Connection {
+            stream: Some(Stream::new(socket, tls)),
             inbox: Inbox::new(&key),
-            outbox: head.into_bytes(),
+            outbox: opening.speech.head(client, &key).into_bytes(),
             awaits_room: true,
+            is_paused: false,
             heard_at: now,
             said_at: now,
-        });
+        };
+        match self.connections.get_mut(index) {
+            Some(old) => {
+                self.open_count -= usize::from(old.stream.is_some());
+                *old = connection;
+            }
+            None => self.connections.push(connection),
+        }
+        self.open_count += 1;
         Ok(())
     }
 }
 
-/// What an opening connection does next.
-enum Step {
-    Say(Vec<u8>),
-    Wait,
-    Ready,
+/// Who is on the way and who waits for it.
+struct Queue<'a> {
+    opening: &'a Opening<'a>,
+    clients: &'a [Client],
+    attempts: Vec<Option<Attempt>>,
+    is_ready: Vec<bool>,
+    under_way_count: usize,
+    /// Positions that wait, with the time before which they do not start.
+    waiting: VecDeque<(Instant, usize)>,
+    opened: Opened,
 }
 
-fn next_step(
-    opening: &Opening<'_>,
-    incoming: Incoming<'_>,
-    heart_beats: &mut Option<(Duration, Duration)>,
-    destination: impl FnOnce() -> Option<String>,
-) -> anyhow::Result<Step> {
-    let message = match (incoming, opening.dialect) {
-        (Incoming::Closed(why), _) => anyhow::bail!("{why}"),
-        // A subscriber speaks first here too. TCP acknowledges less on connections that both ends
-        // have spoken on, so a client that only listens would make the peer's sends look cheaper.
-        (Incoming::Upgraded, Dialect::Plain) => {
-            return Ok(destination().map_or(Step::Ready, |_| Step::Say(b"subscribe".to_vec())));
+impl<'a> Queue<'a> {
+    fn new(opening: &'a Opening<'a>, clients: &'a [Client]) -> Self {
+        let now = clock::now();
+        Self {
+            opening,
+            clients,
+            attempts: vec![None; clients.len()],
+            is_ready: vec![false; clients.len()],
+            under_way_count: 0,
+            waiting: (0..clients.len()).map(|position| (now, position)).collect(),
+            opened: Opened::default(),
         }
-        (Incoming::Message(b"subscribed"), Dialect::Plain) => return Ok(Step::Ready),
-        (Incoming::Upgraded, Dialect::Stomp) => {
-            let mut text = Vec::new();
-            stomp::encode_connect(&opening.url.host, opening.heart_beat_ms, &mut text);
-            return Ok(Step::Say(text));
+    }
+
+    fn is_busy(&self) -> bool {
+        self.under_way_count != 0 || !self.waiting.is_empty()
+    }
+
+    fn has_next(&self, now: Instant) -> bool {
+        let has_room = self.opening.in_flight == 0 || self.under_way_count < self.opening.in_flight;
+        has_room && self.waiting.front().is_some_and(|(from, _)| *from <= now)
+    }
+
+    fn next(&mut self, now: Instant) -> Option<usize> {
+        if !self.has_next(now) {
+            return None;
         }
-        (Incoming::Message(_) | Incoming::Ping(_), Dialect::Plain) => return Ok(Step::Wait),
-        (Incoming::Ping(_), Dialect::Stomp) => return Ok(Step::Wait),
-        (Incoming::Message(message), Dialect::Stomp) => message,
-    };
-    let Inbound::Frame(frame) = Inbound::parse(message)? else { return Ok(Step::Wait) };
-    match frame.command {
-        b"CONNECTED" => {
-            *heart_beats = Some(agree(opening.heart_beat_ms, frame.header("heart-beat")));
-            let Some(destination) = destination() else { return Ok(Step::Ready) };
-            let mut text = Vec::new();
-            stomp::encode_subscribe(&destination, &mut text);
-            Ok(Step::Say(text))
+        let (_, position) = self.waiting.pop_front()?;
+        self.attempts[position] = Some(Attempt { stage: Stage::Upgrading, began_at: now });
+        self.under_way_count += 1;
+        Some(position)
+    }
+
+    /// What the client at `position` does now; `None` when it is not on its way.
+    fn step(
+        &mut self,
+        position: usize,
+        incoming: Incoming<'_>,
+        now: Instant,
+    ) -> anyhow::Result<Option<Step>> {
+        let Some(attempt) = self.attempts[position] else {
+            if let (Incoming::Closed(why), true) = (incoming, self.is_ready[position]) {
+                let why = format!("ended after it was ready: {why}");
+                *self.opened.failures.entry(why).or_default() += 1;
+            }
+            return Ok(None);
+        };
+        let client = self.clients[position];
+        let step = match incoming {
+            Incoming::Upgraded => Ok(self.opening.speech.upgraded(client)),
+            Incoming::Message(message) => {
+                self.opening.speech.answered(client, attempt.stage, message)
+            }
+            Incoming::Ping(_) => return Ok(None),
+            Incoming::Closed(why) => Err(anyhow::anyhow!("{why}")),
+        };
+        let step = match step {
+            Ok(step) => step,
+            Err(error) => {
+                self.fail(position, &format!("{error:#}"), now)?;
+                return Ok(None);
+            }
+        };
+        if step.stage == Stage::Ready {
+            self.attempts[position] = None;
+            self.is_ready[position] = true;
+            self.under_way_count -= 1;
+            let began_at = self.opening.storm.map_or(attempt.began_at, |(began_at, _)| began_at);
+            self.opened.ready.record(clock::elapsed_ns(began_at, now));
+            self.opened.ready_count += 1;
+            self.opened.ready_at = Some(now);
+        } else {
+            self.attempts[position] = Some(Attempt { stage: step.stage, ..attempt });
         }
-        b"RECEIPT" if frame.header("receipt-id") == Some(b"subscribed") => Ok(Step::Ready),
-        b"MESSAGE" => Ok(Step::Wait),
-        _ => anyhow::bail!("the server answered {}", frame.summary()),
+        Ok(Some(step))
+    }
+
+    fn fail(&mut self, position: usize, why: &str, now: Instant) -> anyhow::Result<()> {
+        let number = self.clients[position].number;
+        let Some((_, retry_after)) = self.opening.storm else {
+            anyhow::bail!("client {number} of {}: {why}", self.clients.len());
+        };
+        self.attempts[position] = None;
+        self.under_way_count -= 1;
+        *self.opened.failures.entry(why.to_owned()).or_default() += 1;
+        if let Some(after) = retry_after {
+            self.waiting.push_back((now + after, position));
+        }
+        Ok(())
+    }
+
+    fn give_up(&mut self) -> anyhow::Result<()> {
+        let (ready_count, count) = (self.opened.ready_count, self.clients.len());
+        let timeout = self.opening.timeout;
+        let why = format!("only {ready_count} of {count} clients were ready after {timeout:?}");
+        anyhow::ensure!(self.opening.storm.is_some() && 0 < ready_count, "{why}");
+        let late_count = (count - ready_count) as u64;
+        self.opened.failures.insert(format!("not ready after {timeout:?}"), late_count);
+        Ok(())
     }
 }
 
-/// How often the server speaks and how often we do, from our wish and its answer (STOMP 1.2,
-/// "Heart-beating").
-fn agree(ours_ms: u32, answer: Option<&[u8]>) -> (Duration, Duration) {
-    let answer = answer.and_then(|value| std::str::from_utf8(value).ok()).unwrap_or("0,0");
-    let (can, wants) = answer.split_once(',').unwrap_or(("0", "0"));
-    let slower = |theirs: &str| {
-        let theirs_ms: u32 = theirs.trim().parse().unwrap_or(0);
-        let is_on = ours_ms != 0 && theirs_ms != 0;
-        Duration::from_millis(if is_on { u64::from(ours_ms.max(theirs_ms)) } else { 0 })
-    };
-    (slower(can), slower(wants))
-}
-
-fn connect(opening: &Opening<'_>, position: usize) -> anyhow::Result<TcpStream> {
+fn connect(opening: &Opening<'_>, client: Client) -> anyhow::Result<TcpStream> {
     let address = opening.url.address;
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)
         .context("no socket: is the limit of open files (ulimit -n) too low?")?;
     socket.set_tcp_nodelay(true)?;
-    if let Some(source) = source_of(opening, position) {
+    if client.is_slow && opening.slow_buffer != 0 {
+        socket.set_recv_buffer_size(opening.slow_buffer)?;
+    }
+    if let Some(source) = source_of(opening, client.number) {
         // The port is chosen by connect, which knows the other end and may share ports.
         setsockopt(&socket, IpBindAddressNoPort, &true)?;
         socket
@@ -227,10 +319,10 @@ fn connect(opening: &Opening<'_>, position: usize) -> anyhow::Result<TcpStream> 
     Ok(socket.into())
 }
 
-fn source_of(opening: &Opening<'_>, position: usize) -> Option<Ipv4Addr> {
-    let group = position / CONNECTIONS_PER_SOURCE;
+fn source_of(opening: &Opening<'_>, number: usize) -> Option<Ipv4Addr> {
+    let group = number / CONNECTIONS_PER_SOURCE;
     if !opening.sources.is_empty() {
-        return Some(opening.sources[position % opening.sources.len()]);
+        return Some(opening.sources[number % opening.sources.len()]);
     }
     let IpAddr::V4(target) = opening.url.address.ip() else { return None };
     if !target.is_loopback() {
@@ -240,38 +332,4 @@ fn source_of(opening: &Opening<'_>, position: usize) -> Option<Ipv4Addr> {
     let run = usize::try_from(std::process::id()).unwrap_or_default();
     let last = u8::try_from(2 + (run + group) % SOURCES_COUNT).unwrap_or(1);
     Some(Ipv4Addr::new(127, 0, 0, last))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_slower_wish_sets_a_heart_beat_and_zero_on_either_side_stops_it() {
-        let ms = Duration::from_millis;
-        assert_eq!(agree(10_000, Some(b"25000,5000")), (ms(25_000), ms(10_000)));
-        assert_eq!(agree(10_000, Some(b"0,5000")), (ms(0), ms(10_000)));
-        assert_eq!(agree(0, Some(b"25000,5000")), (ms(0), ms(0)));
-        assert_eq!(agree(10_000, None), (ms(0), ms(0)));
-    }
-
-    #[test]
-    fn sources_are_spread_on_loopback_and_left_alone_elsewhere() {
-        let url: Url = "ws://127.0.0.1:1/".parse().unwrap();
-        let far: Url = "ws://192.0.2.1:1/".parse().unwrap();
-        let opening = |url| Opening {
-            url,
-            dialect: Dialect::Plain,
-            heart_beat_ms: 0,
-            sources: &[],
-            timeout: Duration::from_secs(1),
-        };
-        let near = opening(&url);
-        assert_eq!(source_of(&near, 0), source_of(&near, CONNECTIONS_PER_SOURCE - 1));
-        assert_ne!(source_of(&near, 0), source_of(&near, CONNECTIONS_PER_SOURCE));
-        assert_eq!(source_of(&opening(&far), 0), None);
-        let given = [Ipv4Addr::new(127, 0, 0, 9), Ipv4Addr::new(127, 0, 0, 10)];
-        let given = Opening { sources: &given, ..near };
-        assert_eq!(source_of(&given, 3), Some(Ipv4Addr::new(127, 0, 0, 10)));
-    }
 }

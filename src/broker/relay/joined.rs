@@ -51,6 +51,7 @@ impl Relay {
                 Some(session) => {
                     let forward = Forward {
                         destination: &publication.destination,
+                        content_type: publication.content_type.as_deref(),
                         headers: &publication.headers,
                         body: publication.body(),
                         user: publication.sender.as_deref(),
@@ -96,6 +97,15 @@ impl Relay {
         match self {
             Self::Embedded(relay) => relay.poll_event(),
             Self::Redis(relay) => relay.poll_event(),
+        }
+    }
+
+    /// Whether it speaks to a server.
+    #[must_use]
+    pub fn has_links(&self) -> bool {
+        match self {
+            Self::Embedded(_) => false,
+            Self::Redis(_) => true,
         }
     }
 

@@ -249,7 +249,7 @@ impl Session {
     /// Does what is due: ends a DISCONNECT that has waited long enough, warns of the end of a
     /// token, and ends the session with it.
     pub fn handle_timer(&mut self, now: Now, out: &mut Vec<Output>) {
-        if !self.next_deadline().is_some_and(|deadline| deadline <= now.instant) {
+        if self.next_deadline().is_none_or(|deadline| now.instant < deadline) {
             return;
         }
         if self.state == State::Open {

@@ -9,6 +9,7 @@
 mod error;
 mod session;
 mod settings;
+mod tail;
 
 pub use error::Error;
 pub use session::Session;

@@ -14,12 +14,11 @@ use rustls::unbuffered::UnbufferedStatus;
 use crate::io::tls::Client;
 use crate::io::tls::Error;
 use crate::io::tls::Server;
+use crate::io::tls::tail::Tail;
 
 /// Longest unfinished input: one handshake message of the largest size that rustls takes, in the
 /// records around it.
 const TAIL_BYTES_MAX: usize = 80 * 1024;
-/// Bytes before a record's payload (RFC 8446 §5.1).
-const RECORD_HEADER_BYTES: usize = 5;
 /// Largest plain text of one record (RFC 8446 §5.1).
 const RECORD_PLAIN_BYTES_MAX: usize = 16 * 1024;
 /// More than any record adds to its plain text.
@@ -46,15 +45,6 @@ pub struct Session {
 enum Side {
     Client(Box<UnbufferedClientConnection>),
     Server(Box<UnbufferedServerConnection>),
-}
-
-/// Input that has to wait for more of it.
-#[derive(Default)]
-struct Tail {
-    bytes: Vec<u8>,
-    /// Where the record that has not come whole begins, or the next one will; as far as it was
-    /// looked for.
-    record_at: usize,
 }
 
 /// What one step of rustls came to.
@@ -288,29 +278,6 @@ impl fmt::Debug for Session {
             .field("side", &side)
             .field("tail", &self.tail.bytes.len())
             .finish()
-    }
-}
-
-impl Tail {
-    /// Whether the last record has come whole. The end of a record is known once its head is.
-    fn ends_with_record(&self) -> bool {
-        self.record_at == self.bytes.len()
-    }
-
-    /// How many bytes it has to grow by, at least one, before it may end with another record. What
-    /// was walked over once is not walked over again: a peer may send many small records.
-    fn missing_bytes(&mut self) -> usize {
-        loop {
-            if self.bytes.len() < self.record_at {
-                return self.record_at - self.bytes.len();
-            }
-            let record = self.bytes.get(self.record_at..).unwrap_or(&[]);
-            let record_bytes = match record {
-                [_, _, _, high, low, ..] => usize::from(u16::from_be_bytes([*high, *low])),
-                _ => return RECORD_HEADER_BYTES - record.len(),
-            };
-            self.record_at += RECORD_HEADER_BYTES + record_bytes;
-        }
     }
 }
 

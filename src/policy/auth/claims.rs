@@ -59,6 +59,9 @@ pub struct ClaimOptions {
     pub kept: Vec<ClaimPath>,
 }
 
+/// A claim and its values.
+pub type Kept = (ClaimPath, Box<[Box<str>]>);
+
 /// What is kept of a token's claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
@@ -67,7 +70,7 @@ pub struct Claims {
     /// With which roles.
     pub roles: Box<[Box<str>]>,
     /// The values of those of [`ClaimOptions::kept`] that are there.
-    pub kept: Box<[(ClaimPath, Box<[Box<str>]>)]>,
+    pub kept: Box<[Kept]>,
     /// Until when, leeway included; `u64::MAX` for ever.
     pub expires_at_ms: u64,
     /// Since when.

@@ -186,7 +186,7 @@ fn jwk(value: Value, source: Source) -> Result<Option<Key>, KeyError> {
             let (algorithm, bytes) = match it.curve {
                 EllipticCurve::P256 => (Algorithm::ES256, 32),
                 EllipticCurve::P384 => (Algorithm::ES384, 48),
-                _ => {
+                EllipticCurve::P521 | EllipticCurve::Ed25519 | _ => {
                     return wrong("an elliptic curve other than P-256 and P-384");
                 }
             };
@@ -203,7 +203,7 @@ fn jwk(value: Value, source: Source) -> Result<Option<Key>, KeyError> {
             }
             (bit(Algorithm::EdDSA), x)
         }
-        _ => return wrong("a kind of key that is not served"),
+        AlgorithmParameters::Other(_) | _ => return wrong("a kind of key that is not served"),
     };
     let key = DecodingKey::from_jwk(&jwk).map_err(|error| KeyError(error.to_string()))?;
     Ok(Some(Key::new(kid, narrow(algorithms, only)?, key, &material)))

@@ -22,6 +22,7 @@ use std::fmt;
 pub use crate::policy::auth::claims::ClaimOptions;
 pub use crate::policy::auth::claims::ClaimPath;
 pub use crate::policy::auth::claims::Claims;
+pub use crate::policy::auth::claims::Kept;
 pub use crate::policy::auth::claims::USER_BYTES_MAX;
 pub use crate::policy::auth::document::DOCUMENT_BYTES_MAX;
 pub use crate::policy::auth::document::KEYS_COUNT_MAX;

@@ -179,7 +179,6 @@ impl Scheme {
     fn of(algorithm: Algorithm) -> Result<Self, Error> {
         use ring::signature as ring;
         let rsa = |verify, sign: &'static dyn RsaEncoding| Self::Rsa { verify, sign };
-        #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is not exhaustive")]
         Ok(match algorithm {
             Algorithm::HS256 => Self::Hmac(mac::HMAC_SHA256),
             Algorithm::HS384 => Self::Hmac(mac::HMAC_SHA384),

@@ -207,8 +207,8 @@ impl Rule {
         if !has_role {
             return Err(Denied::Role);
         }
-        let has = |path: &ClaimPath, value: &Box<str>| {
-            claims.is_some_and(|it| it.values(path).contains(value))
+        let has = |path: &ClaimPath, value: &str| {
+            claims.is_some_and(|it| it.values(path).iter().any(|it| **it == *value))
         };
         if !self.claims.iter().all(|(path, value)| has(path, value)) {
             return Err(Denied::Claim);

@@ -327,13 +327,11 @@ impl Reader<'_> {
         let bytes = match self.socket.try_receive(room) {
             Ok(0) => return Ok(Received::End),
             Ok(bytes) => bytes,
-            Err(error) => {
-                return match error.kind() {
-                    io::ErrorKind::WouldBlock => Ok(Received::Nothing),
-                    io::ErrorKind::Interrupted => Ok(Received::Some { bytes: 0, is_all: false }),
-                    _ => Err(format!("the connection failed: {error}")),
-                };
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Ok(Received::Nothing);
             }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            Err(error) => return Err(format!("the connection failed: {error}")),
         };
         let Some(tls) = tls.as_mut() else {
             self.inbox.fill(bytes);

@@ -320,10 +320,9 @@ fn a_name_is_resolved_anew_for_every_link_and_all_its_addresses_are_tried() {
 #[test]
 fn a_server_that_answers_nothing_is_given_up_in_time() {
     // A listener whose backlog is full answers no further greeting.
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-    socket.listen(0).unwrap();
-    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let listener = crate::io::listener::bind_all(any, 1, 0).unwrap().remove(0);
+    let address = listener.local_addr().unwrap();
     let _fills: Vec<_> =
         (0..4).map(|_| TcpStream::connect_timeout(&address, Duration::from_millis(100))).collect();
     on_both_drivers(resolver::system, None, async |world| {

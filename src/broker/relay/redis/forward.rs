@@ -9,6 +9,8 @@ use crate::stdx::time::Instant;
 pub struct Forward<'a> {
     /// As the client named it.
     pub destination: &'a str,
+    /// What the sender says the body is; handed on as the header of that name.
+    pub content_type: Option<&'a str>,
     /// The sender's own headers.
     pub headers: &'a [(Box<str>, Box<str>)],
     /// The body, whatever it is.
@@ -38,7 +40,7 @@ impl Redis {
     ) {
         self.counts.published += 1;
         let mut headers = Vec::with_capacity(64);
-        push_headers(&mut headers, forward.headers);
+        push_headers(&mut headers, forward.content_type, forward.headers);
         let entries_max = self.options.stream_entries_max.to_string();
         let timestamp = forward.timestamp_ms.to_string();
         let key = stream.as_bytes();
@@ -70,9 +72,13 @@ impl Redis {
 }
 
 /// A JSON object; of a repeated name the first counts, as in STOMP.
-fn push_headers(out: &mut Vec<u8>, headers: &[(Box<str>, Box<str>)]) {
+fn push_headers(out: &mut Vec<u8>, content_type: Option<&str>, headers: &[(Box<str>, Box<str>)]) {
     out.push(b'{');
-    let mut is_first = true;
+    let mut is_first = content_type.is_none();
+    if let Some(content_type) = content_type {
+        out.extend(b"\"content-type\":");
+        push_string(out, content_type);
+    }
     for (index, (name, value)) in headers.iter().enumerate() {
         if headers[..index].iter().any(|(earlier, _)| earlier == name) {
             continue;

@@ -87,8 +87,8 @@ impl Interests {
         self.interests.key_at(found)
     }
 
-    /// The patterns of `glob` that match `channel`. Each channel comes by one glob for a pattern: by
-    /// the pattern's own, or, with an empty segment, by the one for those.
+    /// The patterns of `glob` that match `channel`. Each channel comes by one glob for a pattern:
+    /// by the pattern's own, or, with an empty segment, by the one for those.
     pub(super) fn matching(&self, glob: &[u8], channel: &str) -> Vec<Arc<str>> {
         let mut found = Vec::new();
         let mut add = |patterns: &[Wanted]| {

@@ -204,8 +204,9 @@ impl Link {
         let Value::Error(text) = value else {
             return Ok(self.ask_role(now));
         };
-        let is_unknown = text.starts_with(b"ERR unknown command") || text.starts_with(b"NOPROTO");
-        if !is_unknown {
+        // Also where a rule forbids HELLO itself: AUTH and PUBLISH may be allowed all the same.
+        let unknown: [&[u8]; 3] = [b"ERR unknown command", b"NOPROTO", b"NOPERM"];
+        if !unknown.iter().any(|it| text.starts_with(it)) {
             return Err(fault_of(text));
         }
         self.is_resp3 = false;

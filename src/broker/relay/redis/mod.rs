@@ -14,9 +14,11 @@
 //!
 //! Promises: what is written is never written again, unless Redis says that it was not done; each
 //! token is answered once; a node is up, and is given publications, only when all that is wanted
-//! here is subscribed to. Read `link` (one connection), `interest`, `batch`, `interests` and
-//! `confirm` (what is subscribed to), `publisher` (what is published), `names` and `translate` (what it is called
-//! and looks like), `topology` and `nodes` (who has what), then `receive` and `answers`.
+//! here is subscribed to.
+//!
+//! Read `link` (one connection), `interest`, `batch`, `interests` and `confirm` (what is subscribed
+//! to), `publisher` (what is published), `names` and `translate` (what it is called and how it
+//! looks), `topology` and `nodes` (who has what), then `receive`, `answers` and `transmit`.
 
 mod answers;
 mod batch;

@@ -137,7 +137,8 @@ mod tests {
     #[test]
     fn the_answer_to_cluster_slots_gives_each_slot_its_master() {
         let text = b"*2\r\n*3\r\n:0\r\n:99\r\n*3\r\n$1\r\na\r\n:7000\r\n$2\r\nid\r\n\
-            *4\r\n:100\r\n:16383\r\n*4\r\n$-1\r\n:7001\r\n$2\r\nid\r\n*0\r\n*2\r\n$1\r\nr\r\n:1\r\n";
+            *4\r\n:100\r\n:16383\r\n*4\r\n$-1\r\n:7001\r\n$2\r\nid\r\n*0\r\n\
+            *2\r\n$1\r\nr\r\n:1\r\n";
         let limits = resp::Limits { bulk_bytes_max: 99, items_max: 99, depth_max: 9 };
         let (value, _) = resp::parse(text, &limits).unwrap().unwrap();
         let ranges = parse_slots(&value, &address("asked", 1)).unwrap();

@@ -115,6 +115,10 @@ impl Translator {
             return Err(Dropped::Malformed);
         }
         let body = envelope.body().map_err(dropped)?;
+        // What no client may send none need take: outboxes are made for such bodies.
+        if self.options.message_bytes_max < body.len() {
+            return Err(Dropped::Oversize);
+        }
         let plain = |text: &&str| identity::is_plain_value(text) && text.len() <= ID_BYTES_MAX;
         let message_id = match envelope.id.filter(plain) {
             Some(id) => id.to_owned(),

@@ -1,5 +1,5 @@
-//! Everything at once, by the numbers of a seed: pieces of bytes, cuts, stalls, failovers and moving
-//! slots, and what must hold however they fall together.
+//! Everything at once, by the numbers of a seed: pieces of bytes, cuts, stalls, failovers and
+//! moving slots, and what must hold however they fall together.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -18,6 +18,7 @@ use crate::broker::relay::redis::tests::rig::pattern;
 use crate::broker::relay::redis::tests::rig::publication;
 use crate::broker::relay::redis::tests::sharded;
 use crate::policy::pattern::Pattern;
+use crate::proto::resp;
 use crate::stdx::random::Random;
 
 const CHANNELS: u64 = 12;
@@ -81,6 +82,11 @@ impl Run {
             }
             96 => self.rig.is_stalled = self.chance.below(3) == 0,
             97 => self.disturb(),
+            // Long enough for watchdogs, lingers and all that waits.
+            98 if self.chance.below(4) == 0 => {
+                let ms = 10 * self.chance.below(1200);
+                self.rig.run(ms);
+            }
             _ => {
                 let ms = 10 * self.chance.below(30);
                 self.rig.run(ms);
@@ -100,15 +106,21 @@ impl Run {
                     server.is_replica = !server.is_replica;
                 }
             }
+            // Under load: what is under way to the old owner must not be overtaken.
             Mode::Sharded => {
-                let name = names::name_of(self.mode, &format!("/topic/{}", self.below(CHANNELS)));
+                let channel = format!("/topic/{}", self.below(CHANNELS));
+                let name = names::name_of(self.mode, &channel);
                 let at = self.below(3);
-                let host = self.hosts[at];
-                sharded::move_slot(
-                    &mut self.rig,
-                    crate::proto::resp::slot_of(name.as_bytes()),
-                    host,
-                );
+                for number in 0..8 {
+                    self.publish_on(number % 2, &channel);
+                    if number == 3 {
+                        let slot = resp::slot_of(name.as_bytes());
+                        sharded::move_slot(&mut self.rig, slot, self.hosts[at]);
+                    }
+                    if self.chance.below(2) == 0 {
+                        self.rig.run(10);
+                    }
+                }
             }
         }
     }
@@ -145,12 +157,16 @@ impl Run {
     }
 
     fn publish(&mut self, task: usize) {
-        let name = format!("/topic/{}", self.below(CHANNELS));
+        let channel = format!("/topic/{}", self.below(CHANNELS));
+        self.publish_on(task, &channel);
+    }
+
+    fn publish_on(&mut self, task: usize, channel: &str) {
         // Numbers of one width, so that order can be compared as text.
         let body = format!("{task}-{:08}", self.tokens_count);
         let token = self.token(task, Asked::Publish(body.clone()));
         let now = self.rig.now().instant;
-        let it = publication(&name, body.as_bytes());
+        let it = publication(channel, body.as_bytes());
         self.rig.tasks[task].redis.publish(now, &it, token);
     }
 
@@ -278,14 +294,14 @@ fn check(mode: Mode, seed: u64) {
 
 #[test]
 fn whatever_happens_to_one_server_each_promise_holds() {
-    for seed in 0..12 {
+    for seed in 0..5 {
         check(Mode::PubSub, seed);
     }
 }
 
 #[test]
 fn whatever_happens_to_a_cluster_each_promise_holds() {
-    for seed in 0..12 {
+    for seed in 0..5 {
         check(Mode::Sharded, seed);
     }
 }

@@ -3,6 +3,7 @@
 
 mod chaos;
 mod connecting;
+mod hostile;
 mod interests;
 mod publishing;
 mod receiving;

@@ -154,6 +154,7 @@ fn a_forwarded_send_is_an_entry_of_its_stream() {
         [("a", "1\"\n"), ("b", "2"), ("a", "3")].map(|it| (it.0.into(), it.1.into())).to_vec();
     let forward = Forward {
         destination: "/app/orders.new",
+        content_type: Some("text/plain"),
         headers: &headers,
         body: b"\xFFbody",
         user: None,
@@ -171,7 +172,7 @@ fn a_forwarded_send_is_an_entry_of_its_stream() {
         b"destination",
         b"/app/orders.new",
         b"headers",
-        br#"{"a":"1\"\n","b":"2"}"#,
+        br#"{"content-type":"text/plain","a":"1\"\n","b":"2"}"#,
         b"body",
         b"\xFFbody",
         b"user",

@@ -103,7 +103,7 @@ impl Server {
             "ROLE" => self.say(client, "*3\r\n$6\r\nmaster\r\n:9\r\n*0\r\n"),
             "PING" => {
                 let it = self.client(client);
-                let is_pushed = !it.is_resp3 && !(it.exact.is_empty() && it.globs.is_empty());
+                let is_pushed = !(it.is_resp3 || it.exact.is_empty() && it.globs.is_empty());
                 let pong = if is_pushed { "*2\r\n$4\r\npong\r\n$0\r\n\r\n" } else { "+PONG\r\n" };
                 self.say(client, pong);
             }

@@ -204,6 +204,7 @@ fn a_stream_in_a_slot_on_its_way_is_asked_for_where_it_goes() {
     rig.server(to).importing.insert(slot);
     let forward = Forward {
         destination: "/app/orders",
+        content_type: None,
         headers: &[],
         body: b"x",
         user: Some("bob"),

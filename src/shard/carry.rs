@@ -1,0 +1,52 @@
+//! Carries the relay's links between the shard and their sockets.
+
+use std::rc::Rc;
+
+use crate::broker::relay::redis::LinkAction;
+use crate::broker::relay::redis::LinkId;
+use crate::shard::link::Links;
+use crate::shard::link::Owner;
+use crate::shard::link::Taken;
+use crate::shard::runtime::Core;
+use crate::shard::state::Shard;
+
+impl Core {
+    /// Does what the relay wants done with its links: at the end of a turn.
+    pub(super) fn carry_links(self: &Rc<Self>, links: &Rc<Links>, shard: &mut Shard) {
+        while let Some(action) = shard.poll_link_action() {
+            match action {
+                LinkAction::Open { link, address } => {
+                    links.open(self, link.0, &address.host, address.port);
+                }
+                LinkAction::Close { link } => links.close(link.0),
+            }
+        }
+        while let Some(link) = shard.poll_link_dirty() {
+            links.notify(link.0);
+        }
+    }
+}
+
+impl Owner for Core {
+    fn handle_connected(&self, link: u64) {
+        self.shard.borrow_mut().handle_link_connected(self.now(), LinkId(link));
+        self.notify();
+    }
+
+    fn handle_bytes(&self, link: u64, bytes: &mut [u8]) -> Taken {
+        let taken = self.shard.borrow_mut().handle_link_bytes(self.now(), LinkId(link), bytes);
+        self.notify();
+        Taken { consumed: taken.consumed, bytes_min: taken.bytes_min }
+    }
+
+    fn handle_lost(&self, link: u64, why: &str) {
+        self.shard.borrow_mut().handle_link_lost(self.now(), LinkId(link), why);
+        self.notify();
+    }
+
+    fn poll_transmit(&self, link: u64, out: &mut Vec<u8>) {
+        self.shard.borrow_mut().poll_link_transmit(self.now(), LinkId(link), out);
+        // What left may be the room that paused connections wait for.
+        self.notify();
+    }
+}

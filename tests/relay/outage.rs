@@ -1,0 +1,197 @@
+//! Redis away, one claim at a time: what waits, what is refused, and what is never said twice.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::support::Client;
+use crate::support::Driver;
+use crate::support::ask;
+use crate::support::on_each_driver;
+use crate::world::Proxy;
+use crate::world::Redis;
+use crate::world::Ringway;
+use crate::world::await_true;
+
+on_each_driver!(
+    a_server_that_starts_without_redis_serves_and_becomes_up,
+    what_was_never_written_waits_in_order_and_goes_out,
+    what_was_written_and_not_answered_is_refused_and_not_said_again,
+);
+
+/// A Redis that is not there yet, and what points a server to it.
+fn absent() -> (Redis, String) {
+    let mut redis = Redis::plain();
+    redis.kill();
+    let setting = redis.setting();
+    (redis, setting)
+}
+
+fn a_server_that_starts_without_redis_serves_and_becomes_up(driver: Driver) {
+    let (mut redis, setting) = absent();
+    let server = Ringway::start_early(driver, &[&setting]);
+    server.await_degraded();
+    for page in ["liveness", "readiness"] {
+        let request = format!("GET /actuator/health/{page} HTTP/1.1\r\nHost: edge.test\r\n\r\n");
+        assert_eq!(ask(server.public, &request).status, 200, "{page}");
+    }
+    let mut client = Client::session(&server, "alice");
+    client.send("SUBSCRIBE|id:s|destination:/topic/room.1|receipt:later||^@");
+    client.assert_open();
+    redis.restart();
+    let receipt = client.answer();
+    assert_eq!((&*receipt.command, receipt.header("receipt-id")), ("RECEIPT", "later"));
+    server.await_up();
+    client.publish("/topic/room.1", "heard");
+    client.expect("s", "heard");
+}
+
+#[test]
+fn a_subscription_that_redis_does_not_confirm_is_refused_in_time_and_gone() {
+    const CONFIRM: Duration = Duration::from_secs(1);
+    let (mut redis, setting) = absent();
+    let settings = [&*setting, "relay.confirm_seconds=1s", "relay.linger_seconds=100ms"];
+    let server = Ringway::start_early(Driver::IoUring, &settings);
+    let mut client = Client::session(&server, "alice");
+    client.send("SUBSCRIBE|id:n|destination:/user/queue/errors||^@");
+    let asked = Instant::now();
+    let error = client.refused("SUBSCRIBE|id:s|destination:/topic/room.1", "");
+    let waited = asked.elapsed();
+    assert!(CONFIRM <= waited && waited < 3 * CONFIRM, "refused after {waited:?}");
+    assert_eq!(error.header("message"), "relay-unconfirmed", "{error:?}");
+    redis.restart();
+    server.await_up();
+    let mut control = redis.client();
+    // The refused one is not asked for any more, and its id is free.
+    await_true("no interest", || control.subscribers_count("ws:/topic/room.1") == 0);
+    client.subscribe("s", "/topic/room.1");
+    client.publish("/topic/room.1", "heard");
+    client.expect("s", "heard");
+}
+
+fn what_was_never_written_waits_in_order_and_goes_out(driver: Driver) {
+    const SENDS_COUNT: usize = 200;
+    let mut redis = Redis::plain();
+    let setting = redis.setting();
+    let servers = [0, 1].map(|_| Ringway::start(driver, &[&setting]));
+    let mut clients = [0, 1].map(|it: usize| Client::session(&servers[it], "alice"));
+    clients.iter_mut().for_each(|it| it.subscribe("s", "/topic/room.1"));
+    redis.kill();
+    servers.iter().for_each(|it| it.await_degraded());
+    for number in 0..SENDS_COUNT {
+        clients[0].send(&format!("SEND|destination:/topic/room.1|receipt:{number}||{number}^@"));
+    }
+    redis.restart();
+    for number in 0..SENDS_COUNT {
+        let answer = clients[0].answer();
+        let got = (&*answer.command, answer.header("receipt-id"));
+        assert_eq!(got, ("RECEIPT", &*number.to_string()), "{answer:?}");
+    }
+    // Who sent hears all of it: nothing goes out before its own interest is back.
+    for number in 0..SENDS_COUNT {
+        clients[0].expect("s", &number.to_string());
+    }
+}
+
+#[test]
+fn what_waits_for_too_long_is_refused_and_never_said() {
+    const OUTBOX: Duration = Duration::from_secs(1);
+    let mut redis = Redis::plain();
+    let settings = [&*redis.setting(), "relay.outbox_seconds=1s"];
+    let server = Ringway::start(Driver::IoUring, &settings);
+    let mut client = Client::session(&server, "alice");
+    client.subscribe("s", "/topic/room.1");
+    redis.kill();
+    server.await_degraded();
+    let asked = Instant::now();
+    let error = client.refused("SEND|destination:/topic/room.1", "too late");
+    let waited = asked.elapsed();
+    assert!(OUTBOX <= waited && waited < 3 * OUTBOX, "refused after {waited:?}");
+    assert_eq!(error.header("message"), "relay-unavailable", "{error:?}");
+    redis.restart();
+    server.await_up();
+    client.publish("/topic/room.1", "in time");
+    client.expect("s", "in time");
+}
+
+#[test]
+fn what_waits_is_bounded_by_bytes() {
+    let mut redis = Redis::plain();
+    let settings = [
+        &*redis.setting(),
+        "relay.outbox_bytes=256KiB",
+        "limits.refusals=1000",
+        "relay.outbox_seconds=1m",
+    ];
+    let server = Ringway::start(Driver::IoUring, &settings);
+    let mut client = Client::session(&server, "alice");
+    redis.kill();
+    server.await_degraded();
+    let body = "x".repeat(32 << 10);
+    for number in 0..16 {
+        client.send(&format!("SEND|destination:/topic/room.1|receipt:{number}||{body}^@"));
+    }
+    // 512 KiB do not fit: what does not is refused at once, although all might wait a minute.
+    let error = client.answer();
+    let got = (&*error.command, error.header("message"));
+    assert_eq!(got, ("ERROR", "relay-unavailable"), "{error:?}");
+    redis.restart();
+    server.await_up();
+    let answers: Vec<String> = (1..16).map(|_| client.answer().command).collect();
+    let accepted_count = answers.iter().filter(|it| *it == "RECEIPT").count();
+    // Each of two shards has half of the room, for three such bodies and their envelopes.
+    assert_eq!(accepted_count, 3, "{answers:?}");
+    client.publish("/topic/room.2", "there is room again");
+}
+
+fn what_was_written_and_not_answered_is_refused_and_not_said_again(driver: Driver) {
+    let redis = Redis::plain();
+    let proxy = Proxy::to(redis.port);
+    let server = Ringway::start(driver, &[&proxy.setting()]);
+    let mut client = Client::session(&server, "alice");
+    client.subscribe("s", "/topic/room.1");
+    client.publish("/topic/room.1", "before");
+    client.expect("s", "before");
+    proxy.stall();
+    client.send("SEND|destination:/topic/room.1|receipt:r||unknown^@");
+    // Written by now: what was received with it or before it has been answered.
+    client.send("UNSUBSCRIBE|id:never-used|receipt:u||^@");
+    assert_eq!(client.answer().header("receipt-id"), "u");
+    proxy.cut();
+    proxy.resume();
+    let error = client.answer();
+    let got = (&*error.command, error.header("receipt-id"), error.header("message"));
+    assert_eq!(got, ("ERROR", "r", "relay-unknown"), "{error:?}");
+    server.await_up();
+    client.publish("/topic/room.1", "after");
+    client.expect("s", "after");
+}
+
+#[test]
+fn a_redis_that_no_longer_answers_is_given_up() {
+    let redis = Redis::plain();
+    let proxy = Proxy::to(redis.port);
+    let settings = [&*proxy.setting(), "relay.ping_seconds=1s"];
+    let server = Ringway::start(Driver::IoUring, &settings);
+    proxy.stall();
+    server.await_degraded();
+    proxy.resume();
+    server.await_up();
+}
+
+#[test]
+fn a_name_that_moves_is_followed() {
+    let (old, new) = (Redis::plain(), Redis::plain());
+    let proxy = Proxy::to(old.port);
+    let server = Ringway::start(Driver::IoUring, &[&proxy.setting()]);
+    let mut client = Client::session(&server, "alice");
+    client.subscribe("s", "/topic/room.1");
+    proxy.lead_to(new.port);
+    proxy.cut();
+    await_true("interest at the new address", || {
+        new.client().subscribers_count("ws:/topic/room.1") == 1
+    });
+    server.await_up();
+    client.publish("/topic/room.1", "heard");
+    client.expect("s", "heard");
+    assert_eq!(old.client().subscribers_count("ws:/topic/room.1"), 0);
+}
