@@ -50,7 +50,8 @@ const OWNED: &[(&str, &[&str])] = &[
     ("redis",               &["src/proto/resp/"]),
     ("regex",               &["src/policy/", "src/broker/router.rs"]),
     ("regex_automata",      &["src/policy/"]),
-    ("ring",                &["src/policy/auth/", "src/server/"]),  // there it is io::ring
+    // Outside of `auth` it is `io::ring`, or what rustls calls its provider.
+    ("ring",                &["src/policy/auth/", "src/server/", "src/io/"]),
     ("rtrb",                &["src/shard/mailbox.rs", "src/io/resolver.rs"]),
     ("rustc_hash",          &["src/"]),
     ("rustix",              &["src/io/", "src/config/host.rs", "src/server/host.rs"]),
@@ -61,7 +62,8 @@ const OWNED: &[(&str, &[&str])] = &[
     ("sha1",                &["src/proto/http/"]),
     ("sha2",                &["src/proto/signature.rs"]),
     ("signal_hook",         &["src/server/"]),
-    ("signature",           &["src/policy/auth/", "src/proto/"]),  // where it is a module of ours
+    // In `proto` it is a module of ours.
+    ("signature",           &["src/policy/auth/", "src/proto/"]),
     ("simd_json",           &["src/proto/json.rs"]),
     ("simdutf8",            &["src/"]),
     ("slab",                &["src/"]),
