@@ -17,7 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("broker",  &["stdx", "proto", "policy"]),
     ("shard",   &["stdx", "metrics", "proto", "policy", "broker", "io"]),
     ("admin",   &["metrics", "policy"]),
-    ("config",  &["policy"]),
+    ("config",  &["stdx", "policy"]),
     ("server",  &["stdx", "metrics", "proto", "policy", "broker", "io", "shard", "admin",
                   "config", "cli"]),
     ("cli",     &["config", "policy"]),

@@ -4,12 +4,14 @@ use crate::config::error::ConfigError;
 use crate::config::error::Wrong;
 use crate::config::load::Loaded;
 use crate::config::settings::AuthMode;
+use crate::config::settings::ProxyProtocol;
 use crate::config::settings::RuleSettings;
 use crate::policy::auth::Key;
 use crate::policy::rules::Action;
 use crate::policy::rules::RuleError;
 use crate::policy::rules::RuleOptions;
 use crate::policy::rules::Rules;
+use crate::stdx::cidr::Cidr;
 
 impl Loaded {
     /// Finds settings of authentication that are valid alone and wrong together.
@@ -43,7 +45,24 @@ impl Loaded {
                 "name the origins, or set auth.cookie_any_origin as well",
             ));
         }
+        self.proxy_contradictions()?;
         self.rules().map(drop)
+    }
+
+    fn proxy_contradictions(&self) -> Result<(), ConfigError> {
+        let admission = &self.settings.admission;
+        if let Some(wrong) = admission.trusted_proxies.iter().find(|it| Cidr::parse(it).is_none()) {
+            let problem = format!("{wrong} is no address and no range");
+            let remedy = "write 10.0.0.0/8, with no bits behind the length, or fc00::/7";
+            return Err(self.wrong("server.trusted_proxies", &problem, remedy));
+        }
+        let is_on = admission.proxy_protocol != ProxyProtocol::Off;
+        if is_on && admission.trusted_proxies.is_empty() {
+            let problem = "nobody is trusted to speak it";
+            let remedy = "name the load balancer's addresses in server.trusted_proxies";
+            return Err(self.wrong("server.proxy_protocol", problem, remedy));
+        }
+        Ok(())
     }
 
     /// The rules that were given, or else those of the contract.
@@ -165,6 +184,14 @@ mod tests {
         check(&base, Err("any page could connect"));
         check(&[&base[..], &[("auth.cookie_any_origin", "true")]].concat(), Ok(true));
         check(&base[..2], Ok(true));
+    }
+
+    #[test]
+    fn proxies_are_ranges_and_somebody_must_be_trusted() {
+        let trusted = ("server.trusted_proxies", "10.0.0.0/8, ::1");
+        check(&[trusted, ("server.proxy_protocol", "required")], Ok(false));
+        check(&[("server.proxy_protocol", "optional")], Err("nobody is trusted"));
+        check(&[("server.trusted_proxies", "10.0.0.1/8")], Err("10.0.0.1/8 is no address"));
     }
 
     #[test]

@@ -374,7 +374,8 @@ mod tests {
             if let crate::config::Kind::Choice { names, .. } = knob.kind {
                 for name in names {
                     let key = ("auth.jwt.keys", "/keys.json");
-                    let flags = [(knob.key, *name), ("relay.url", "redis://a"), key];
+                    let trusted = ("server.trusted_proxies", "::1");
+                    let flags = [(knob.key, *name), ("relay.url", "redis://a"), key, trusted];
                     load(&sources(&[], &flags)).unwrap();
                 }
             }

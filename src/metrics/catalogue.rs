@@ -147,6 +147,13 @@ pub const RELAY_PAUSED: Series = series(
     None,
     "Times reading a publisher was paused because the mailbox of another core was full.",
 );
+/// Times a connection was not read because it sent too fast.
+pub const THROTTLED: Series = series(
+    "websocket_throttled_total",
+    Kind::Counter,
+    None,
+    "Times a connection was not read for a while because it sent too fast.",
+);
 /// STOMP frames refused, by [`Refusal`].
 pub const REFUSALS: Series = series(
     "websocket_refusals_total",
@@ -163,7 +170,7 @@ pub const IO_DRIVER: Series = series(
 );
 
 /// All series, in the order of the page.
-pub const SERIES: [Series; 30] = [
+pub const SERIES: [Series; 31] = [
     CONNECTIONS_ACTIVE,
     HANDSHAKES,
     MESSAGES_RECEIVED,
@@ -179,6 +186,7 @@ pub const SERIES: [Series; 30] = [
     BYTES_SENT,
     RELAY_MAIL,
     RELAY_PAUSED,
+    THROTTLED,
     REFUSALS,
     auth::REJECTED,
     auth::SIGNATURES,
@@ -278,6 +286,12 @@ label! {
         Memory = "memory",
         /// `auth.origins` does not name the page's origin.
         Origin = "origin",
+        /// `limits.handshakes_per_second` is reached.
+        HandshakeRate = "handshakes_per_second",
+        /// `limits.connections_per_user` is reached.
+        User = "user",
+        /// `limits.connections_per_address` is reached.
+        Address = "address",
         /// The server is ending.
         Draining = "draining",
     }
@@ -312,8 +326,8 @@ label! {
         Refusals = "refusals",
         /// The token was not, or no longer, believed.
         Token = "token",
-        /// The peer went on sending faster than it may.
-        Rate = "rate",
+        /// Its user, or its address, has as many connections as it may have.
+        Crowded = "crowded",
         /// A fault of ours in the state of this connection.
         Internal = "internal",
     }
@@ -332,6 +346,8 @@ label! {
         BadPattern = "bad-pattern",
         /// A limit of the session is reached.
         Limit = "limit",
+        /// Faster than the connection may send.
+        Rate = "rate",
         /// A transaction is unknown, begun twice or too large.
         Transaction = "transaction",
         /// The body does not fit where it has to go.

@@ -194,6 +194,8 @@ pub struct ShardCounters {
     pub relay_mail: Counter,
     /// Times a publisher was paused for want of credit.
     pub relay_paused: Counter,
+    /// Times a connection was not read because it sent too fast.
+    pub throttled: Counter,
     /// STOMP frames refused, by reason.
     pub refusals: Labelled<Refusal, { Refusal::ALL.len() }>,
     /// What became of tokens.

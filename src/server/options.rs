@@ -9,11 +9,13 @@ use crate::broker::relay::redis::Options as RedisOptions;
 use crate::broker::router::RouteOptions;
 use crate::broker::router::RouteTo;
 use crate::broker::router::Router;
+use crate::broker::seats;
 use crate::broker::session;
 use crate::config::Loaded;
 use crate::config::Resolved;
 use crate::config::redis_url::RedisUrl;
 use crate::config::settings::Envelope;
+use crate::config::settings::ProxyProtocol;
 use crate::config::settings::Refusal;
 use crate::config::settings::RelayMode;
 use crate::config::settings::RouteSettings;
@@ -33,8 +35,11 @@ use crate::proto::stomp;
 use crate::proto::ws;
 use crate::server::StartError;
 use crate::server::auth;
+use crate::shard;
+use crate::shard::Admission;
 use crate::shard::Options;
 use crate::shard::link;
+use crate::stdx::cidr::Cidr;
 
 /// How long a name, a TCP connection and a TLS handshake with Redis may take, each.
 const LINK_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -82,6 +87,7 @@ pub(super) fn shard_options(
             headers_count_max: limits.http_headers,
         },
         router,
+        admission: admission(settings, resolved.cores)?,
         auth: auth::shard_options(&settings.auth, &rules, keys),
         rules,
         origins,
@@ -124,6 +130,30 @@ pub(super) fn links(settings: &Settings) -> Result<Option<(link::Options, Worker
         user_timeout: LINK_USER_TIMEOUT,
     };
     Ok(Some((options, worker)))
+}
+
+fn admission(settings: &Settings, cores: usize) -> Result<Admission, StartError> {
+    let it = &settings.admission;
+    let range = |text: &String| {
+        let wrong = || StartError(format!("server.trusted_proxies: {text} is no range"));
+        Cidr::parse(text).ok_or_else(wrong)
+    };
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    Ok(Admission {
+        trusted_proxies: it.trusted_proxies.iter().map(range).collect::<Result<_, _>>()?,
+        proxy_protocol: match it.proxy_protocol {
+            ProxyProtocol::Off => shard::ProxyProtocol::Off,
+            ProxyProtocol::Optional => shard::ProxyProtocol::Optional,
+            ProxyProtocol::Required => shard::ProxyProtocol::Required,
+        },
+        handshakes_per_second: it.handshakes_per_second.div_ceil(cores) as u64,
+        frames_per_second: it.frames_per_second as u64,
+        bytes_per_second: it.bytes_per_second as u64,
+        seats: seats::Limits {
+            user_max: number(it.connections_per_user),
+            address_max: number(it.connections_per_address),
+        },
+    })
 }
 
 fn route(route: &RouteSettings) -> RouteOptions {

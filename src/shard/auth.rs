@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::broker::refusal::Code;
+use crate::broker::refusal::Refusal;
 use crate::broker::session::Session;
 use crate::metrics;
 use crate::policy::auth::KeySet;
@@ -112,6 +114,36 @@ impl Shard {
                 suppressed,
                 "a token was rejected: {reject}"
             );
+        }
+    }
+
+    /// Logs a frame that was refused; who asked for what it has no right to, or for too much, is a
+    /// matter of the audit.
+    pub(super) fn log_refused(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        session: &Session,
+        refusal: &Refusal,
+    ) {
+        let is_audited = matches!(refusal.code, Code::Forbidden | Code::Limit | Code::Rate);
+        let limit = if is_audited { &mut self.audit_limit } else { &mut self.log_limit };
+        let Some(suppressed) = limit.admit(now.instant) else { return };
+        let peer = self.connections.get(id.0).map(|it| it.peer);
+        let (session_id, user) = (session.id(), session.claims().map(|it| &*it.user));
+        if is_audited {
+            tracing::warn!(
+                target: "ringway::audit",
+                event = "refused",
+                reason = refusal.code.as_str(),
+                ?peer,
+                session = session_id,
+                user,
+                suppressed,
+                "refused: {refusal}"
+            );
+        } else {
+            tracing::info!(?peer, session = session_id, user, suppressed, "refused: {refusal}");
         }
     }
 

@@ -6,11 +6,12 @@
 //! actions and mail come out by `poll_*`. [`runtime`] is the thin layer that carries these over a
 //! monoio runtime; the simulation in `tests/sim` carries them by the numbers of a seed.
 //!
-//! Read `state` (what a shard is), `connection`, `handshake` (HTTP), `ingest` (bytes to frames),
+//! Read `state` (what a shard is), `connection`, `handshake` (HTTP), `admission`, `ingest` (bytes to frames),
 //! `apply` (frames to effects), `auth`, `relay`, `fanout`, `flush`, `closing`, `timers`, then
 //! `mailbox`, `runtime`, `carry` and `polled`.
 #![forbid(unsafe_code)]
 
+mod admission;
 mod apply;
 mod auth;
 mod carry;
@@ -30,6 +31,8 @@ mod state;
 mod tasks;
 mod timers;
 
+pub use admission::Admission;
+pub use admission::ProxyProtocol;
 pub use auth::AuthOptions;
 pub use auth::Notice;
 pub use connection::ConnectionId;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::io::poller::Readiness;
 use crate::shard::connection::ConnectionId;
@@ -75,12 +76,36 @@ impl Core {
         })
     }
 
+    /// Reads a connection that sent too fast once it may again, in a task of its own.
+    fn read_later(self: &Rc<Self>, ready: Ready, pause: Duration) {
+        let core = Rc::clone(self);
+        drop(monoio::spawn(async move {
+            monoio::time::sleep(pause).await;
+            // Whatever edges came meanwhile were let go: it is read until there is nothing.
+            let ready = Ready { has_ended: true, ..ready };
+            while core.receive_share(ready) {
+                yield_once().await;
+            }
+            core.flush_once();
+        }));
+    }
+
     /// Receives once; `true` when there may be more to receive.
-    fn receive_share(&self, Ready { id, has_ended }: Ready) -> bool {
+    fn receive_share(self: &Rc<Self>, ready: Ready) -> bool {
+        let Ready { id, has_ended } = ready;
         let Some(socket) = self.socket(id) else { return false };
+        if self.read_pause(id).is_some() {
+            // Whoever made it wait reads it afterwards.
+            return false;
+        }
         match self.receive(id, &socket) {
             Ok(0) => {
                 self.close(id, &socket);
+                false
+            }
+            Ok(_) if self.read_pause(id).is_some() => {
+                let pause = self.read_pause(id).unwrap_or_default();
+                self.read_later(ready, pause);
                 false
             }
             // An edge comes for what arrives after a short read, unless it came with the end.

@@ -24,20 +24,26 @@ use crate::stdx::time::Now;
 impl Shard {
     /// Takes what another shard sent; a request only while [`Shard::has_reply_room`].
     pub fn handle_mail(&mut self, now: Now, from: ShardId, mail: Mail) {
-        self.relay.handle_mail(from, mail);
+        match mail {
+            Mail::Request(Request::Seat(ask)) => self.seats.handle_ask(from, ask),
+            Mail::Reply(Reply::Seat(answer)) => self.seats.handle_answer(answer),
+            mail @ (Mail::Request(_) | Mail::Reply(_)) => self.relay.handle_mail(from, mail),
+        }
         self.settle(now);
     }
 
     /// The next request for another shard.
     pub fn poll_request(&mut self, to: ShardId) -> Option<Request> {
-        let request = self.relay.poll_request(to)?;
+        let seat = self.seats.poll_ask(to).map(Request::Seat);
+        let request = seat.or_else(|| self.relay.poll_request(to))?;
         self.counters.relay_mail.add(1);
         Some(request)
     }
 
     /// The next reply to another shard.
     pub fn poll_reply(&mut self, to: ShardId) -> Option<Reply> {
-        let reply = self.relay.poll_reply(to)?;
+        let seat = self.seats.poll_answer(to).map(Reply::Seat);
+        let reply = seat.or_else(|| self.relay.poll_reply(to))?;
         self.counters.relay_mail.add(1);
         Some(reply)
     }
@@ -51,13 +57,13 @@ impl Shard {
     /// Whether mail for other shards waits.
     #[must_use]
     pub fn has_mail(&self) -> bool {
-        self.relay.has_mail()
+        self.relay.has_mail() || self.seats.has_mail()
     }
 
     /// Whether requests of other shards may be handed in.
     #[must_use]
     pub fn has_reply_room(&self) -> bool {
-        self.relay.has_reply_room()
+        self.relay.has_reply_room() && self.seats.has_room(self.options.mailbox_max)
     }
 
     /// Whether connections may be read. Notes when that changes, because a peer is not blamed for
@@ -79,6 +85,9 @@ impl Shard {
 
     /// Does all that the relay has for this shard, then holds the limits.
     pub(super) fn settle(&mut self, now: Now) {
+        while let Some(answer) = self.seats.poll_event() {
+            self.seat(now, answer);
+        }
         while let Some(event) = self.relay.poll_event() {
             match event {
                 Event::Deliver { publication, audience } => {

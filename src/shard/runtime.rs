@@ -190,7 +190,12 @@ impl Core {
             self.credit().await;
             match self.receive(id, &socket) {
                 Ok(0) => break,
-                Ok(_) => receives_count += 1,
+                Ok(_) => {
+                    receives_count += 1;
+                    if let Some(pause) = self.read_pause(id) {
+                        monoio::time::sleep(pause).await;
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => receives_count = 0,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => break,
@@ -223,6 +228,11 @@ impl Core {
             self.take(id, &mut buffer[..received_bytes]);
         }
         Ok(received_bytes)
+    }
+
+    /// How long the connection is not to be read.
+    pub(super) fn read_pause(&self, id: ConnectionId) -> Option<Duration> {
+        self.shard.borrow().read_pause(self.recent.get(), id)
     }
 
     fn take(&self, id: ConnectionId, bytes: &mut [u8]) {

@@ -3,6 +3,7 @@
 mod wire;
 mod world;
 
+mod admission;
 mod connecting;
 mod credit;
 mod ending;

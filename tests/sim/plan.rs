@@ -11,6 +11,7 @@ use ringway::proto::http;
 use ringway::proto::http::origin::OriginPatterns;
 use ringway::proto::stomp;
 use ringway::proto::ws;
+use ringway::shard::Admission;
 use ringway::shard::Options;
 
 use crate::dice::Dice;
@@ -125,6 +126,7 @@ impl Plan {
             http: http::Limits { head_bytes_max: 8 << 10, headers_count_max: 64 },
             router: Router::new(&routes, 512).expect("the routes are sound"),
             rules: Rules::default_for(false),
+            admission: Admission::default(),
             auth: None,
             origins: OriginPatterns::default(),
             has_echo: true,

@@ -1,5 +1,6 @@
 //! CONNECT: the version, who the client is, and the heart-beats.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::broker::close::CloseReason;
@@ -82,5 +83,8 @@ impl Session {
         self.state = State::Open;
         self.refusals = Some(Bucket::new(options.refusals_max, context.now.instant));
         out.push(Output::Reply(bytes));
+        if self.is_named {
+            out.push(Output::Entered(Arc::from(&*self.user)));
+        }
     }
 }

@@ -267,6 +267,26 @@ impl Session {
         out.push(Output::Close(CloseReason::HeartBeatLost));
     }
 
+    /// Ends a session whose user has as many as it may have.
+    pub fn handle_crowded(&mut self, out: &mut Vec<Output>) {
+        self.push_error("too many connections", None, "This user has too many connections.", out);
+        self.state = State::Ended;
+        out.push(Output::Close(CloseReason::Crowded));
+    }
+
+    /// Refuses a frame of an open session before anything is done for it.
+    pub fn handle_refusal(
+        &mut self,
+        frame: &stomp::Frame<'_>,
+        refusal: Refusal,
+        context: &mut Context<'_>,
+        out: &mut Vec<Output>,
+    ) {
+        if self.state == State::Open {
+            self.refuse(frame, refusal, context, out);
+        }
+    }
+
     /// Notes where the table keeps a subscription; returns the one that it replaced.
     pub fn subscribed(&mut self, id: &str, key: SubscriptionKey) -> Option<SubscriptionKey> {
         self.subscriptions.get_mut(id).and_then(|entry| entry.key.replace(key))

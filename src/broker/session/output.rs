@@ -28,6 +28,8 @@ pub enum Output {
         /// The client's name for the receipt.
         receipt: Option<Box<str>>,
     },
+    /// CONNECT made it this user's session, whose seats may be counted.
+    Entered(Arc<str>),
     /// A frame was refused; counted by its code.
     Refused(Refusal),
     /// A token was not, or no longer, believed; counted by its reason.

@@ -1,6 +1,7 @@
 //! The table of all settings: adding one is a row here and a field of
 //! [`Settings`](crate::config::Settings).
 
+mod admission;
 mod auth;
 mod relay;
 mod text;
@@ -8,6 +9,8 @@ mod text;
 use crate::config::knob::Kind;
 use crate::config::knob::Knob;
 
+use admission::LIMITS;
+use admission::PROXIES;
 use auth::AUTH;
 use relay::RELAY;
 
@@ -17,8 +20,9 @@ pub use text::markdown_table;
 /// All settings, by section, in the order in which people are shown them.
 pub static KNOBS: &[Knob] = &ALL;
 
-static ALL: [Knob; HEAD.len() + RELAY.len() + AUTH.len() + TAIL.len()] =
-    joined(&[HEAD, RELAY, AUTH, TAIL]);
+static ALL: [Knob;
+    PROXIES.len() + HEAD.len() + RELAY.len() + AUTH.len() + LIMITS.len() + TAIL.len()] =
+    joined(&[PROXIES, HEAD, RELAY, AUTH, LIMITS, TAIL]);
 
 /// What stands before the sections that have files of their own.
 const HEAD: &[Knob] = &[
@@ -249,15 +253,9 @@ const TAIL: &[Knob] = &[
 pub(super) const LATER: &[(&str, &str)] = &[
     ("drain", "drain window"),
     ("history", "message history"),
-    ("limits.connections_per_address", "limit per address"),
-    ("limits.connections_per_user", "limit per user"),
-    ("limits.frames_per_second", "limit of frames per second"),
-    ("limits.handshakes_per_second", "limit of handshakes per second"),
     ("metrics", "setting for metrics"),
     ("server.demo", "demo page"),
     ("server.max_connection_age", "limit of a connection's age"),
-    ("server.proxy_protocol", "PROXY protocol"),
-    ("server.trusted_proxies", "trust in proxies"),
     ("state", "state directory"),
     ("tls", "TLS"),
 ];

@@ -3,6 +3,7 @@
 //! `None` in a field that the catalogue calls `auto` means "depends on the host": see
 //! [`resolve`](crate::config::resolve).
 
+mod admission;
 mod auth;
 mod relay;
 
@@ -14,6 +15,8 @@ use crate::config::load;
 use crate::config::source::Sources;
 use crate::config::value::Values;
 
+pub use admission::AdmissionSettings;
+pub use admission::ProxyProtocol;
 pub use auth::AuthMode;
 pub use auth::AuthSettings;
 pub use auth::JwtSettings;
@@ -37,6 +40,8 @@ pub struct Settings {
     pub auth: AuthSettings,
     /// `limits.*`
     pub limits: LimitSettings,
+    /// Of `server.*` and `limits.*`: who is let on, and how fast.
+    pub admission: AdmissionSettings,
     /// `stomp.*`
     pub stomp: StompSettings,
     /// `log.*`
@@ -297,6 +302,7 @@ impl Settings {
             relay: RelaySettings::build(values),
             auth: AuthSettings::build(values),
             limits: LimitSettings::build(values),
+            admission: AdmissionSettings::build(values),
             stomp: StompSettings {
                 heart_beat_min: values.time("stomp.heart_beat_min"),
                 heart_beat_max: values.time("stomp.heart_beat_max"),

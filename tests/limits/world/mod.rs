@@ -13,6 +13,8 @@ use ringway::broker::relay::Reply;
 use ringway::broker::relay::Request;
 use ringway::broker::relay::ShardId;
 use ringway::broker::router::Router;
+use ringway::broker::seats::Answer;
+use ringway::broker::seats::Ask;
 use ringway::broker::session;
 use ringway::metrics::ShardCounters;
 use ringway::metrics::health::Health;
@@ -22,6 +24,7 @@ use ringway::proto::http::origin::OriginPatterns;
 use ringway::proto::stomp;
 use ringway::proto::ws;
 use ringway::shard::Action;
+use ringway::shard::Admission;
 use ringway::shard::ConnectionId;
 use ringway::shard::Identity;
 use ringway::shard::Notice;
@@ -90,6 +93,7 @@ fn defaults() -> Options {
         http: http::Limits { head_bytes_max: 8 << 10, headers_count_max: 64 },
         router: Router::new(&[], 512).expect("no route, no error"),
         rules: Rules::default_for(false),
+        admission: Admission::default(),
         auth: None,
         origins: OriginPatterns::parse(["*"]).expect("all origins"),
         has_echo: false,
@@ -324,7 +328,12 @@ impl World {
                 Request::Interest { target, is_wanted: true, number } => {
                     Reply::Confirmed { target, number }
                 }
-                Request::Publish { token: None, .. } | Request::Interest { .. } => continue,
+                Request::Seat(Ask::Take { holder, connection }) => {
+                    Reply::Seat(Answer { holder, connection, is_granted: true })
+                }
+                Request::Seat(Ask::Free(_))
+                | Request::Publish { token: None, .. }
+                | Request::Interest { .. } => continue,
             };
             self.shard.handle_mail(self.now(), OTHER, Mail::Reply(reply));
         }
@@ -346,7 +355,10 @@ impl World {
 
     /// Hands the bytes of one peer to the shard, when there are any.
     fn read_one(&mut self) -> bool {
-        let mut waiting = self.peers.iter_mut().filter(|(_, it)| !it.unread.is_empty());
+        let now = self.now();
+        let shard = &self.shard;
+        let mut waiting = (self.peers.iter_mut())
+            .filter(|(id, it)| !it.unread.is_empty() && shard.read_pause(now, **id).is_none());
         let Some((&id, peer)) = waiting.next() else { return false };
         let mut bytes = std::mem::take(&mut peer.unread);
         self.shard.handle_bytes(self.now(), id, &mut bytes);
