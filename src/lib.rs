@@ -8,6 +8,7 @@ pub mod admin;
 pub mod broker;
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod io;
 pub mod metrics;
 pub mod policy;

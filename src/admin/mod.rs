@@ -3,15 +3,21 @@
 //! It reads counters and the process's health; it must never know the insides of a connection, and
 //! nothing it does can hold a shard.
 
+use std::fmt;
 use std::net::TcpListener;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::OriginalUri;
 use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::HeaderValue;
 use axum::http::StatusCode;
+use axum::http::header::AUTHORIZATION;
 use axum::http::header::CACHE_CONTROL;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::header::WWW_AUTHENTICATE;
 use axum::response::IntoResponse;
 use axum::response::Response;
 use axum::routing::get;
@@ -31,7 +37,43 @@ pub struct View {
     pub health: Arc<Health>,
     /// What `/metrics` says of the process.
     pub info: Info,
+    /// What callers have to show; may change while they call.
+    pub tokens: Arc<ArcSwap<Tokens>>,
 }
+
+/// Bearer tokens: what of them is `None` is not asked for.
+#[derive(Debug, Default)]
+pub struct Tokens {
+    /// For a scrape.
+    pub metrics: Option<Token>,
+}
+
+/// A bearer token, never shown.
+pub struct Token(String);
+
+impl Token {
+    /// Hides `text`.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// Whether the request shows it; takes as long for a wrong one, wherever it differs.
+    fn is_shown(&self, headers: &HeaderMap) -> bool {
+        let shown = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+        let (scheme, shown) = shown.split_at(shown.len().min(BEARER.len()));
+        let differs = shown.iter().zip(self.0.bytes()).fold(0, |all, (a, b)| all | (a ^ b));
+        scheme.eq_ignore_ascii_case(BEARER) && shown.len() == self.0.len() && differs == 0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("********")
+    }
+}
+
+const BEARER: &[u8] = b"Bearer ";
 
 /// Serves the admin listener on this thread, for as long as the process lives.
 ///
@@ -65,7 +107,11 @@ async fn health(State(view): State<View>, OriginalUri(uri): OriginalUri) -> Resp
         .into_response()
 }
 
-async fn scrape(State(view): State<View>) -> Response {
+async fn scrape(State(view): State<View>, headers: HeaderMap) -> Response {
+    if view.tokens.load().metrics.as_ref().is_some_and(|it| !it.is_shown(&headers)) {
+        let body = "send the token of metrics.token: Authorization: Bearer …\n";
+        return (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], body).into_response();
+    }
     let text = metrics::render(&view.counters, &view.info);
     ([(CONTENT_TYPE, metrics::text::CONTENT_TYPE)], text).into_response()
 }
@@ -73,4 +119,29 @@ async fn scrape(State(view): State<View>) -> Response {
 async fn unknown(OriginalUri(uri): OriginalUri) -> Response {
     let body = format!("nothing at {}; see /actuator/health and /metrics\n", uri.path());
     (StatusCode::NOT_FOUND, body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_shown_whole_or_not_at_all() {
+        let token = Token::new("a-long-token-one".to_owned());
+        let check = |header: &str, expected: bool| {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, HeaderValue::from_str(header).expect("visible"));
+            assert_eq!(token.is_shown(&headers), expected, "{header}");
+        };
+        check("Bearer a-long-token-one", true);
+        check("bearer a-long-token-one", true);
+        check("Bearer a-long-token-onf", false);
+        check("Bearer a-long-token-on", false);
+        check("Bearer a-long-token-one2", false);
+        check("Basic a-long-token-one", false);
+        check("Bearer ", false);
+        check("", false);
+        assert!(!token.is_shown(&HeaderMap::new()));
+        assert!(!format!("{token:?}").contains("long"));
+    }
 }

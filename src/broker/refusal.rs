@@ -32,6 +32,25 @@ pub enum Code {
 }
 
 impl Code {
+    /// Whether the client has no part in it: such refusals are not held against it.
+    #[must_use]
+    pub fn is_ours(self) -> bool {
+        match self {
+            Self::RelayUnconfirmed
+            | Self::RelayUnavailable
+            | Self::RelayUnknown
+            | Self::RelayRefused => true,
+            Self::NoRoute
+            | Self::Forbidden
+            | Self::BadDestination
+            | Self::BadPattern
+            | Self::Limit
+            | Self::Rate
+            | Self::Transaction
+            | Self::BadPayload => false,
+        }
+    }
+
     /// The value of the `code` header.
     #[must_use]
     pub fn as_str(self) -> &'static str {

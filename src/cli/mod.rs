@@ -17,6 +17,7 @@ use std::time::Instant;
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
+use clap::builder::PossibleValuesParser;
 
 use crate::cli::token::TokenArgs;
 use crate::config;
@@ -27,6 +28,8 @@ use crate::config::Loaded;
 use crate::config::Origin;
 use crate::config::Sources;
 use crate::config::catalogue;
+use crate::doctor;
+use crate::doctor::files::File;
 
 mod token;
 
@@ -59,6 +62,18 @@ enum Command {
     Config(ConfigCommand),
     /// Make a token to try things with, signed with a key of the configuration (development only)
     Token(TokenArgs),
+    /// Say what this host allows and what is too low: exit 0, or 1; sets nothing
+    Doctor {
+        /// For so many connections, instead of as many as the server would allow itself here
+        #[arg(long, value_name = "N")]
+        connections: Option<u64>,
+        /// Say it as JSON
+        #[arg(long)]
+        json: bool,
+        /// Print what a host or a task is to be given instead, as a file for it
+        #[arg(long, value_name = "FILE", value_parser = file_names(), conflicts_with = "json")]
+        print: Option<String>,
+    },
     /// Exit 0 when the server of this configuration answers that it is alive
     Healthcheck {
         /// Ask this instead of the admin listener, such as http://127.0.0.1:8080
@@ -180,6 +195,18 @@ pub fn dispatch(cli: Cli, serve: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
             }
             Err(error) => start_error(&error),
         },
+        Command::Doctor { print: Some(name), .. } => {
+            let file = File::ALL.iter().find(|(it, _)| *it == name);
+            say(&file.expect("the names are those that are parsed").1.text())
+        }
+        Command::Doctor { connections, json, print: None } => match load(settings.config) {
+            Ok(loaded) => {
+                let report = doctor::examine(&loaded.settings, connections);
+                let said = say(&if json { report.json() } else { report.to_string() });
+                if report.is_ok() { said } else { ExitCode::from(EXIT_FAILURE) }
+            }
+            Err(error) => start_error(&error),
+        },
         Command::Config(ConfigCommand::Table) => say(&catalogue::markdown_table()),
         Command::Token(args) => match load(settings.config) {
             Ok(loaded) => token::run(&loaded, &args),
@@ -193,6 +220,11 @@ pub fn dispatch(cli: Cli, serve: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
             Err(error) => start_error(&error),
         },
     }
+}
+
+/// What `doctor --print` takes.
+fn file_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(File::ALL.iter().map(|(name, _)| *name))
 }
 
 fn start_error(error: &ConfigError) -> ExitCode {

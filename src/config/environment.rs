@@ -67,6 +67,20 @@ fn jwt_secret(sources: &Sources) -> Option<Given> {
     })
 }
 
+/// What the platform tells of itself, for settings that nobody gave.
+pub(super) fn platform(sources: &Sources) -> Option<Given> {
+    const NAME: &str = "ECS_CONTAINER_METADATA_URI_V4";
+    let (_, url) = sources.environment.iter().find(|(name, _)| name == NAME)?;
+    // The last part of the path is the task's id and, behind a dash, the container's number.
+    let task = url.rsplit('/').next()?.split('-').next()?;
+    let is_id = 8 <= task.len() && task.bytes().all(|it| it.is_ascii_hexdigit());
+    is_id.then(|| Given {
+        key: "metrics.task".into(),
+        value: task.into(),
+        origin: Origin::Environment(NAME.into()),
+    })
+}
+
 /// The Redis that the deployment names, where our own variables name none.
 fn redis(sources: &Sources) -> Result<Option<Given>, ConfigError> {
     let set = |name: &str| {

@@ -17,6 +17,7 @@ use crate::config::redis_url;
 use crate::config::route;
 use crate::config::settings::MASK;
 use crate::config::settings::RouteSettings;
+use crate::config::settings::RuleSettings;
 use crate::config::settings::Settings;
 use crate::config::source::Origin;
 use crate::config::source::Sources;
@@ -37,6 +38,8 @@ pub struct Loaded {
     pub warnings: Vec<String>,
     /// The file that was read.
     pub file: Option<PathBuf>,
+    /// What was looked at, to look again.
+    pub(super) sources: Sources,
 }
 
 /// One knob's effective value.
@@ -75,13 +78,13 @@ pub(super) struct Given {
 /// The first thing that is wrong: an unreadable file, an unknown key, a value out of its bounds,
 /// or two values that contradict each other.
 pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
-    let mut effective: BTreeMap<&str, (Value, Origin)> = BTreeMap::new();
+    let mut effective: BTreeMap<&'static str, (Value, Origin)> = BTreeMap::new();
     for knob in KNOBS {
         effective.insert(knob.key, (default(knob), Origin::Default));
     }
     let mut routes = None;
     let mut rules = None;
-    let mut given = Vec::new();
+    let mut given: Vec<Given> = environment::platform(sources).into_iter().collect();
     if let Some(path) = &sources.file {
         let contents = file::parse(path, &read_file(sources, path)?)?;
         given.extend(contents.given);
@@ -98,11 +101,22 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
         effective.insert(knob.key, (value, origin));
     }
 
-    let mut values = Values(effective.iter().map(|(key, it)| (*key, it.0.clone())).collect());
-    let (routes, route_origins): (Vec<_>, Vec<_>) = match routes {
-        Some(routes) => routes.into_iter().unzip(),
-        None => route::defaults().into_iter().map(|it| (it, Origin::Default)).unzip(),
+    let routes = match routes {
+        Some(routes) => routes,
+        None => route::defaults().into_iter().map(|it| (it, Origin::Default)).collect(),
     };
+    assemble(effective, routes, rules, sources)
+}
+
+/// Makes the whole of its parts: a value for each knob, and the routes.
+pub(super) fn assemble(
+    mut effective: BTreeMap<&'static str, (Value, Origin)>,
+    routes: Vec<(RouteSettings, Origin)>,
+    rules: Option<Vec<RuleSettings>>,
+    sources: &Sources,
+) -> Result<Loaded, ConfigError> {
+    let mut values = Values(effective.iter().map(|(key, it)| (*key, it.0.clone())).collect());
+    let (routes, route_origins) = routes.into_iter().unzip();
     let settings = Settings::build(&mut values, routes, rules);
     assert!(values.0.is_empty(), "a knob without a field: {:?}", values.0.keys());
     let entry = |knob: &'static Knob| {
@@ -116,6 +130,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
         route_origins,
         warnings: Vec::new(),
         file: sources.file.clone(),
+        sources: sources.clone(),
     };
     loaded.contradictions()?;
     loaded.read_relay_ca(sources)?;
@@ -260,6 +275,10 @@ impl Loaded {
                 "below limits.outbox_bytes, so that one peer could take it all",
                 "raise it, lower limits.outbox_bytes, or give auto",
             ));
+        }
+        if !self.settings.metrics.service.is_ascii() {
+            let problem = "CloudWatch takes no dimension with other characters than ASCII";
+            return Err(self.wrong("metrics.service", problem, "use ASCII characters only"));
         }
         self.auth_contradictions()?;
         self.relay_contradictions()
@@ -619,6 +638,27 @@ mod tests {
         assert_eq!(warnings.len(), 1);
         assert!(warnings[0].starts_with("DATABASE_URL, DB_HOST: set, but ignored; "));
         assert!(!warnings.concat().contains("internal"));
+    }
+
+    #[test]
+    fn ecs_tells_the_task_unless_somebody_else_does() {
+        let uri = "http://169.254.170.2/v4/0123456789abcdef0123456789abcdef-3456789012";
+        let ecs = ("ECS_CONTAINER_METADATA_URI_V4", uri);
+        let task = |environment: &[(&str, &str)]| {
+            load(&sources(environment, &[])).unwrap().settings.metrics.task
+        };
+        assert_eq!(task(&[]), None);
+        assert_eq!(task(&[ecs]).as_deref(), Some("0123456789abcdef0123456789abcdef"));
+        assert_eq!(task(&[ecs, ("RINGWAY_METRICS_TASK", "x")]).as_deref(), Some("x"));
+        assert_eq!(task(&[(ecs.0, "http://169.254.170.2/v4/what-else")]), None);
+        let text = "metrics.task = 'y'";
+        let settings = load_file(text, sources(&[ecs], &[])).unwrap().settings;
+        assert_eq!(settings.metrics.task.as_deref(), Some("y"));
+        check_flags(
+            &[("metrics.service", "\u{fc}ber")],
+            "metrics.service = \"\u{fc}ber\" (flag --set): CloudWatch takes no dimension with \
+             other characters than ASCII; use ASCII characters only",
+        );
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub struct Flag {
 }
 
 /// Everything [`load`](crate::config::load()) looks at.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Sources {
     /// The configuration file.
     pub file: Option<PathBuf>,
@@ -56,6 +56,13 @@ pub struct Sources {
     pub flags: Vec<Flag>,
     /// Reads the configuration file, and the files that hold secrets.
     pub read: fn(&Path) -> io::Result<String>,
+}
+
+impl fmt::Debug for Sources {
+    /// Without values: any of them may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources").field("file", &self.file).finish_non_exhaustive()
+    }
 }
 
 impl Default for Sources {

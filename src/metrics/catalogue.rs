@@ -6,6 +6,7 @@
 
 use crate::metrics::auth;
 use crate::metrics::relay;
+use crate::metrics::turn;
 
 pub use crate::metrics::close_code::CloseCode;
 
@@ -170,12 +171,18 @@ pub const IO_DRIVER: Series = series(
 );
 
 /// All series, in the order of the page.
-pub const SERIES: [Series; 31] = [
+pub const SERIES: [Series; 37] = [
     CONNECTIONS_ACTIVE,
     HANDSHAKES,
     MESSAGES_RECEIVED,
     MESSAGES_SENT,
     PROCESSING_TIME,
+    turn::HANDSHAKE_TIME,
+    turn::FAN_OUT_TIME,
+    turn::OUTBOX_AGE,
+    turn::LAG,
+    turn::BUSY_RATIO,
+    turn::BUSY_SECONDS,
     CONNECTION_ERRORS,
     REJECTED,
     CLOSED,

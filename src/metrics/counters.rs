@@ -6,6 +6,7 @@
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use crate::metrics::auth::AuthCounters;
 use crate::metrics::catalogue::CloseCode;
@@ -87,6 +88,12 @@ impl<L: Label, const N: usize> Labelled<L, N> {
     pub fn of(&self, label: L) -> &Counter {
         &self.counters[label.index()]
     }
+
+    /// The counters of all labels together.
+    #[must_use]
+    pub fn sum(&self) -> u64 {
+        self.counters.iter().map(Counter::get).sum()
+    }
 }
 
 impl<L: Label, const N: usize> Default for Labelled<L, N> {
@@ -131,6 +138,12 @@ pub struct Histogram {
 }
 
 impl Histogram {
+    /// Counts one duration.
+    #[inline]
+    pub fn observe(&self, duration: Duration) {
+        self.observe_ns(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+    }
+
     /// Counts one duration of `nanoseconds`.
     #[inline]
     pub fn observe_ns(&self, nanoseconds: u64) {
@@ -140,7 +153,12 @@ impl Histogram {
     /// Counts `count` durations of `nanoseconds` each, for messages that took one turn together.
     #[inline]
     pub fn observe_many_ns(&self, nanoseconds: u64, count: u64) {
-        let index = BUCKET_BOUNDS_NS.partition_point(|bound| *bound < nanoseconds);
+        // Most of what is counted per message or send is short.
+        let index = if nanoseconds <= BUCKET_BOUNDS_NS[0] {
+            0
+        } else {
+            BUCKET_BOUNDS_NS.partition_point(|bound| *bound < nanoseconds)
+        };
         self.buckets[index].add(count);
         self.sum_ns.add(nanoseconds.wrapping_mul(count));
     }
@@ -174,6 +192,18 @@ pub struct ShardCounters {
     pub messages_sent: Counter,
     /// From receive to the last local outbox.
     pub processing_time: Histogram,
+    /// From the accepted connection to the answered upgrade.
+    pub handshake_time: Histogram,
+    /// From having a message to the last local outbox.
+    pub fan_out_time: Histogram,
+    /// How long the oldest byte of an outbox had waited when its socket took it.
+    pub outbox_age: Histogram,
+    /// How late the shard's timer was.
+    pub lag: Histogram,
+    /// Millionths of the last second that the shard's thread worked.
+    pub busy_ppm: Gauge,
+    /// Nanoseconds that the shard's thread worked since its start.
+    pub busy_ns: Counter,
     /// Connections that ended in an error, by reason.
     pub connection_errors: Labelled<ConnectionError, { ConnectionError::ALL.len() }>,
     /// Connections turned away, by reason.

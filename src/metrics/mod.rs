@@ -15,9 +15,12 @@ pub mod auth;
 pub mod catalogue;
 mod close_code;
 pub mod counters;
+pub mod document;
+pub mod emf;
 pub mod health;
 pub mod relay;
 pub mod text;
+pub mod turn;
 
 pub use auth::TokenRejected;
 pub use catalogue::CloseCode;

@@ -95,7 +95,7 @@ label! {
         /// A key is set and the message has no signature.
         Unsigned = "unsigned",
         /// A key is set and the signature was made with another.
-        BadSignature = "bad_signature",
+        BadSignature = "bad-signature",
         /// Signed too long ago, or too far in the future.
         Stale = "stale",
         /// A control message that is none, or that came without a key.

@@ -17,6 +17,7 @@ use crate::metrics::counters::Histogram;
 use crate::metrics::counters::Labelled;
 use crate::metrics::counters::ShardCounters;
 use crate::metrics::relay;
+use crate::metrics::turn;
 
 /// The `content-type` of the page.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -41,12 +42,24 @@ pub fn render(shards: &[Arc<ShardCounters>], info: &Info) -> String {
             (0..).zip(shards).map(|(core, it): (u32, _)| (Some(core.to_string()), read(it)));
         family(series, cores)
     };
+    let scaled_by_core = |series, read: fn(&ShardCounters) -> u64, unit: f64| {
+        let cores = (0..)
+            .zip(shards)
+            .map(|(core, it): (u32, _)| (Some(core.to_string()), number(read(it)) / unit));
+        family_of(series, cores)
+    };
     let families: Vec<_> = [
         by_core(catalogue::CONNECTIONS_ACTIVE, |it| it.connections_active.get()),
         labelled(catalogue::HANDSHAKES, shards, |it| &it.handshakes),
         total(catalogue::MESSAGES_RECEIVED, |it| it.messages_received.get()),
         total(catalogue::MESSAGES_SENT, |it| it.messages_sent.get()),
         histogram(catalogue::PROCESSING_TIME, shards, |it| &it.processing_time),
+        histogram(turn::HANDSHAKE_TIME, shards, |it| &it.handshake_time),
+        histogram(turn::FAN_OUT_TIME, shards, |it| &it.fan_out_time),
+        histogram(turn::OUTBOX_AGE, shards, |it| &it.outbox_age),
+        histogram_by_core(turn::LAG, shards, |it| &it.lag),
+        scaled_by_core(turn::BUSY_RATIO, |it| it.busy_ppm.get(), 1e6),
+        scaled_by_core(turn::BUSY_SECONDS, |it| it.busy_ns.get(), 1e9),
         labelled(catalogue::CONNECTION_ERRORS, shards, |it| &it.connection_errors),
         labelled(catalogue::REJECTED, shards, |it| &it.rejected),
         labelled(catalogue::CLOSED, shards, |it| &it.closed),
@@ -144,6 +157,25 @@ fn histogram(
     shards: &[Arc<ShardCounters>],
     read: fn(&ShardCounters) -> &Histogram,
 ) -> proto::MetricFamily {
+    head(series, vec![buckets(series, None, shards, read)])
+}
+
+/// One histogram in seconds for each shard.
+fn histogram_by_core(
+    series: Series,
+    shards: &[Arc<ShardCounters>],
+    read: fn(&ShardCounters) -> &Histogram,
+) -> proto::MetricFamily {
+    let cores = (0_u32..).zip(shards.chunks(1));
+    head(series, cores.map(|(core, it)| buckets(series, Some(core), it, read)).collect())
+}
+
+fn buckets(
+    series: Series,
+    core: Option<u32>,
+    shards: &[Arc<ShardCounters>],
+    read: fn(&ShardCounters) -> &Histogram,
+) -> proto::Metric {
     let mut count = 0;
     let mut buckets = Vec::with_capacity(BUCKET_BOUNDS_NS.len());
     for (index, bound) in BUCKET_BOUNDS_NS.into_iter().enumerate() {
@@ -159,9 +191,10 @@ fn histogram(
     // The sum of the buckets, not a counter beside them: it cannot disagree with them.
     sums.set_sample_count(count);
     sums.set_sample_sum(number(shards.iter().map(|it| read(it).sum_ns()).sum()) / 1e9);
-    let mut metric = proto::Metric::from_label(pairs(series, None));
+    let core = core.map(|it| it.to_string());
+    let mut metric = proto::Metric::from_label(pairs(series, core));
     metric.set_histogram(sums);
-    head(series, vec![metric])
+    metric
 }
 
 /// The label of one value; a value has one exactly when its series has one.
@@ -280,7 +313,7 @@ mod tests {
         check("websocket_relay_gap_seconds_total", 1.75);
         check("websocket_relay_up{core=\"0\"}", 0.0);
         check("websocket_relay_up{core=\"1\"}", 1.0);
-        check("websocket_relay_dropped_total{reason=\"bad_signature\"}", 3.0);
+        check("websocket_relay_dropped_total{reason=\"bad-signature\"}", 3.0);
     }
 
     #[test]
@@ -303,6 +336,22 @@ mod tests {
         check("_bucket{le=\"+Inf\"}", 5.0);
         check("_count", 5.0);
         check("_sum", 20.004_019);
+    }
+
+    #[test]
+    fn each_core_has_its_own_lag_and_its_own_share_of_work() {
+        let shards = shards();
+        shards[1].lag.observe_ns(2_000_000);
+        shards[1].busy_ppm.set(250_000);
+        shards[0].busy_ns.raise_to(3_500_000_000);
+        let (values, _) = parse(&render(&shards, &INFO));
+        let check = |name: &str, expected| assert_eq!(values.get(name), Some(&expected), "{name}");
+        check("websocket_shard_lag_seconds_bucket{core=\"0\",le=\"+Inf\"}", 0.0);
+        check("websocket_shard_lag_seconds_bucket{core=\"1\",le=\"0.001\"}", 0.0);
+        check("websocket_shard_lag_seconds_bucket{core=\"1\",le=\"0.0025\"}", 1.0);
+        check("websocket_shard_lag_seconds_count{core=\"1\"}", 1.0);
+        check("websocket_shard_busy_ratio{core=\"1\"}", 0.25);
+        check("websocket_shard_busy_seconds_total{core=\"0\"}", 3.5);
     }
 
     #[test]

@@ -85,6 +85,11 @@ pub(super) fn kernel() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
+/// The host's name, which in a container is the container's.
+pub(super) fn name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 /// The core that the shard of this number is pinned to.
 pub(super) fn core_of(index: u8) -> Option<core_affinity::CoreId> {
     let cores = core_affinity::get_core_ids()?;

@@ -37,10 +37,12 @@ use crate::shard::runtime::Setup;
 
 mod auth;
 mod banner;
+mod emf;
 mod host;
 mod keys;
 pub mod logs;
 mod options;
+mod reload;
 
 /// Why the process does not serve: the operator's fault, one line that names the remedy.
 #[derive(Debug)]
@@ -77,6 +79,8 @@ struct Running {
     doorbells: Arc<[Doorbell]>,
     shards: Vec<JoinHandle<()>>,
     events: mpsc::Receiver<Event>,
+    live: reload::Live,
+    emf: Option<emf::Writer>,
     /// Has the keys read again.
     keys: mpsc::Sender<()>,
 }
@@ -89,8 +93,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let clock = Clock::start();
     let keeper = Keeper::new(&settings.auth, clock)?;
     let origin = format!("ringway-{:016x}", host::random_seed());
-    let options = options::shard_options(loaded, &resolved, &origin, keeper.key_set())?;
-    let options = Arc::new(options);
+    let live = reload::Live::new(loaded, host, &resolved, origin, keeper.key_set())?;
     let listeners = host::bind("server.listen", settings.server.listen, cores, &settings.server)?;
     let admin = host::bind("admin.listen", settings.admin.listen, 1, &settings.server)?;
 
@@ -123,7 +126,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
             pin: resolved.pin.then(|| host::core_of(index)).flatten(),
             ring_entries: u32::try_from(settings.io.ring_entries).unwrap_or(u32::MAX),
             setup: Setup {
-                options: Arc::clone(&options),
+                options: Arc::clone(&live.options),
                 identity,
                 listener,
                 mailboxes,
@@ -136,7 +139,9 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
         shards.push(thread.spawn(sender.clone())?);
     }
     let info = metrics::Info { driver: options::metrics_driver(driver) };
-    let view = admin::View { counters, health: Arc::clone(&health), info };
+    let emf = emf::Writer::start(&settings.metrics, info, &counters, clock)?;
+    let tokens = Arc::clone(&live.tokens);
+    let view = admin::View { counters, health: Arc::clone(&health), info, tokens };
     for listener in admin {
         spawn_admin(listener, view.clone())?;
     }
@@ -151,7 +156,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
         settings,
         host: &host,
     });
-    Ok(Running { health, doorbells, shards, events, keys })
+    Ok(Running { health, doorbells, shards, events, live, emf, keys })
 }
 
 /// Tells health and counters which relay this is.
@@ -273,7 +278,7 @@ fn listen_for_signals(events: mpsc::Sender<Event>) -> Result<(), StartError> {
 
 impl Running {
     /// Waits for a signal or for a shard that ends by itself; then ends all.
-    fn wait(self) -> ExitCode {
+    fn wait(mut self) -> ExitCode {
         let mut left_count = self.shards.len();
         let mut is_draining = false;
         let mut code = 0;
@@ -281,10 +286,7 @@ impl Running {
             match self.events.recv() {
                 Ok(Event::ShardStarted) => {}
                 Ok(Event::Signal(SIGHUP)) => {
-                    tracing::warn!(
-                        "SIGHUP: keys are read again; this version reads the rest of its \
-                         configuration at start only"
-                    );
+                    self.live.reload();
                     if self.keys.send(()).is_err() {
                         tracing::debug!("nobody reads keys");
                     }
@@ -308,6 +310,9 @@ impl Running {
                 }
                 Err(_) => break,
             }
+        }
+        if let Some(emf) = self.emf {
+            emf.end();
         }
         if code == 0 {
             tracing::info!("ended");

@@ -34,7 +34,11 @@ impl Owner for Core {
     }
 
     fn handle_bytes(&self, link: u64, bytes: &mut [u8]) -> Taken {
-        let taken = self.shard.borrow_mut().handle_link_bytes(self.now(), LinkId(link), bytes);
+        let now = self.now();
+        let mut shard = self.shard.borrow_mut();
+        let taken = shard.handle_link_bytes(now, LinkId(link), bytes);
+        self.time_fan_out(now, &mut shard);
+        drop(shard);
         self.notify();
         Taken { consumed: taken.consumed, bytes_min: taken.bytes_min }
     }

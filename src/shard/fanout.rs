@@ -58,5 +58,6 @@ impl Shard {
         }
         self.counters.messages_sent.add(sent_count);
         self.delivered.push(publication.received_at);
+        self.fanned_out_count += u32::from(0 < sent_count);
     }
 }

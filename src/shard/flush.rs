@@ -1,5 +1,7 @@
 //! From outboxes to sends: what became dirty in a turn leaves in one batch per connection.
 
+use std::mem;
+
 use crate::broker::close::CloseReason;
 use crate::proto::ws;
 use crate::shard::connection::ConnectionId;
@@ -61,6 +63,9 @@ impl Shard {
         assert!(sent_bytes <= connection.in_flight_bytes);
         connection.in_flight_bytes = 0;
         let leaving_bytes = connection.leaving_bytes();
+        if let Some(since) = connection.outbox.waiting_since().filter(|_| 0 < sent_bytes) {
+            self.counters.outbox_age.observe(now.instant.since(since));
+        }
         connection.outbox.consume(sent_bytes, now.instant);
         self.leaving_bytes -= leaving_bytes - connection.leaving_bytes();
         self.counters.bytes_sent.add(sent_bytes as u64);
@@ -86,8 +91,24 @@ impl Shard {
     /// The turn is over and its messages are in the outboxes: notes how long each took.
     pub fn handle_turn_end(&mut self, now: Instant) {
         for received_at in self.delivered.drain(..) {
-            let nanos = u64::try_from(now.since(received_at).as_nanos()).unwrap_or(u64::MAX);
-            self.counters.processing_time.observe_ns(nanos);
+            self.counters.processing_time.observe(now.since(received_at));
+        }
+    }
+
+    /// Whether something was fanned out since [`Shard::handle_fan_out_end`], which then asks for
+    /// the time.
+    #[must_use]
+    pub fn has_fanned_out(&self) -> bool {
+        0 < self.fanned_out_count
+    }
+
+    /// What was handed in at `began` is fanned out: each of it took its share of the time.
+    pub fn handle_fan_out_end(&mut self, began: Instant, now: Instant) {
+        let count = mem::take(&mut self.fanned_out_count);
+        if 0 < count {
+            let nanos = now.since(began).as_nanos() / u128::from(count);
+            let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
+            self.counters.fan_out_time.observe_many_ns(nanos, u64::from(count));
         }
     }
 

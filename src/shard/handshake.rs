@@ -95,6 +95,9 @@ impl Shard {
                     let early = head.bytes.split_off(head_bytes);
                     if let Some(connection) = self.connections.get_mut(id.0) {
                         connection.is_browser = is_browser;
+                        self.counters
+                            .handshake_time
+                            .observe(now.instant.since(connection.opened_at));
                         connection.opened_at = now.instant;
                     }
                     self.handshakes_count -= 1;

@@ -22,6 +22,7 @@ mod flush;
 mod handshake;
 mod ingest;
 pub mod link;
+mod load;
 mod log_limit;
 pub mod mailbox;
 mod polled;

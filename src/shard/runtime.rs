@@ -15,9 +15,11 @@ use std::task::Poll;
 use std::task::Waker;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use monoio::net::TcpListener;
 use monoio::net::TcpStream;
 
+use crate::io::clock;
 use crate::io::clock::Clock;
 use crate::io::poller::Poller;
 use crate::io::probe::Driver;
@@ -27,6 +29,7 @@ use crate::shard::connection::ConnectionId;
 use crate::shard::flush::Action;
 use crate::shard::link;
 use crate::shard::link::Links;
+use crate::shard::load::Load;
 use crate::shard::mailbox::Mailboxes;
 use crate::shard::state::Identity;
 use crate::shard::state::Options;
@@ -50,8 +53,8 @@ const END_INTERVAL: Duration = Duration::from_millis(10);
 /// What a shard's thread brings to its runtime.
 #[derive(Debug)]
 pub struct Setup {
-    /// What the shard is told.
-    pub options: Arc<Options>,
+    /// What the shard is told; looked at each tick, so that it may be told something else.
+    pub options: Arc<ArcSwap<Options>>,
     /// Who it is.
     pub identity: Identity,
     /// Its listener.
@@ -86,6 +89,8 @@ pub(super) struct Core {
     flush: Notify,
     /// Readers that wait for credit.
     starved: RefCell<Vec<Waker>>,
+    load: RefCell<Load>,
+    options: Arc<ArcSwap<Options>>,
 }
 
 /// A socket and whose it is.
@@ -106,7 +111,7 @@ pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
     let Setup { options, identity, listener, mailboxes, clock, driver, links, shutdown_timeout } =
         setup;
     let health = Arc::clone(&identity.health);
-    let shard = Shard::new(options, identity);
+    let shard = Shard::new(options.load_full(), identity);
     let listener = TcpListener::from_std(listener)?;
     let core = Rc::new(Core {
         shard: RefCell::new(shard),
@@ -123,6 +128,8 @@ pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
         },
         flush: Notify::default(),
         starved: RefCell::default(),
+        load: RefCell::default(),
+        options,
     });
     monoio::spawn(Rc::clone(&core).accept_all(listener));
     monoio::spawn(Rc::clone(&core).flush_all());
@@ -135,8 +142,7 @@ pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
     health.shard_started();
     on_started();
     while health.phase() != Phase::Draining {
-        monoio::time::sleep(TICK).await;
-        core.tick();
+        core.tick_after(TICK).await;
     }
     core.end(shutdown_timeout).await;
     health.shard_stopped();
@@ -236,8 +242,19 @@ impl Core {
     }
 
     fn take(&self, id: ConnectionId, bytes: &mut [u8]) {
-        self.shard.borrow_mut().handle_bytes(self.now(), id, bytes);
+        let now = self.now();
+        let mut shard = self.shard.borrow_mut();
+        shard.handle_bytes(now, id, bytes);
+        self.time_fan_out(now, &mut shard);
+        drop(shard);
         self.notify();
+    }
+
+    /// Notes how long what was handed to the shard at `began` took to fan out.
+    pub(super) fn time_fan_out(&self, began: Now, shard: &mut Shard) {
+        if shard.has_fanned_out() {
+            shard.handle_fan_out_end(began.instant, self.clock.instant());
+        }
     }
 
     /// Waits while the shard has no credit.
@@ -320,6 +337,7 @@ impl Core {
             mailboxes.receive_notices(now, &mut shard);
             mailboxes.send(now, &mut shard);
             let has_taken = mailboxes.receive(now, &mut shard);
+            self.time_fan_out(now, &mut shard);
             mailboxes.send(now, &mut shard);
             // Requests that had no room for their replies are tried again when there is some.
             if has_taken && mailboxes.has_requests() {
@@ -330,11 +348,20 @@ impl Core {
         }
     }
 
-    fn tick(&self) {
+    /// Lets a tick pass, then does what is due.
+    async fn tick_after(&self, pause: Duration) {
+        let due_at = self.clock.instant().after(pause);
+        monoio::time::sleep(pause).await;
         self.unix_start_ms.set(self.clock.unix_start_ms());
         let now = self.now();
-        self.shard.borrow_mut().handle_timer(now);
-        self.mailboxes.borrow().tell_lack(&mut self.shard.borrow_mut());
+        let mut shard = self.shard.borrow_mut();
+        shard.handle_options(&self.options.load());
+        shard.handle_timer(now);
+        let counters = shard.counters();
+        counters.lag.observe(now.instant.since(due_at));
+        self.load.borrow_mut().observe(now.instant, clock::thread_cpu(), counters);
+        self.mailboxes.borrow().tell_lack(&mut shard);
+        drop(shard);
         self.notify();
     }
 
@@ -350,8 +377,7 @@ impl Core {
         self.shard.borrow_mut().handle_drain(self.now());
         self.flush.notify();
         while !self.shard.borrow().is_drained() && self.clock.instant() < deadline {
-            monoio::time::sleep(END_INTERVAL).await;
-            self.tick();
+            self.tick_after(END_INTERVAL).await;
         }
     }
 

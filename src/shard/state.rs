@@ -151,6 +151,8 @@ pub struct Shard {
     pub(super) outputs: Vec<Output>,
     /// Receive times of what was delivered this turn.
     pub(super) delivered: Vec<Instant>,
+    /// Publications that found subscribers here since the time was last asked.
+    pub(super) fanned_out_count: u32,
     pub(super) slow: Vec<Key>,
     pub(super) round_trips: Vec<Duration>,
     pub(super) log_limit: LogLimit,
@@ -236,6 +238,7 @@ impl Shard {
             due: Vec::new(),
             outputs: Vec::new(),
             delivered: Vec::new(),
+            fanned_out_count: 0,
             slow: Vec::new(),
             round_trips: Vec::new(),
             log_limit: LogLimit::new(),
@@ -249,6 +252,17 @@ impl Shard {
             random,
             options,
             identity,
+        }
+    }
+
+    /// Goes by `options` from now on. What a connection was given when it came, such as the largest
+    /// message of its decoder, it keeps.
+    pub fn handle_options(&mut self, options: &Arc<Options>) {
+        if !Arc::ptr_eq(&self.options, options) {
+            self.options = Arc::clone(options);
+            if let (Some(verifier), Some(auth)) = (&mut self.verifier, &options.auth) {
+                verifier.set_options(auth.verifier.clone());
+            }
         }
     }
 
@@ -314,6 +328,12 @@ impl Shard {
         if let Some(suppressed) = self.log_limit.admit(now.instant) {
             tracing::warn!(suppressed, "cannot accept, trying again soon: {error}");
         }
+    }
+
+    /// Where this shard counts.
+    #[must_use]
+    pub fn counters(&self) -> &ShardCounters {
+        &self.counters
     }
 
     /// Connections of any kind, for the owner's end.

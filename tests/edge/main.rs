@@ -11,6 +11,7 @@ mod framing;
 mod http;
 mod lifecycle;
 mod limits;
+mod operations;
 mod session;
 mod subscriptions;
 mod tokens;

@@ -31,6 +31,26 @@ fn assert_works(server: &Ringway) {
     client.expect("p", "heard");
 }
 
+/// Bodies far larger than a TLS record, both ways.
+#[track_caller]
+fn assert_carries_much(server: &Ringway) {
+    let mut client = Client::session(server, "alice");
+    client.subscribe("s", "/topic/much");
+    let body_of = |number: u32| -> Vec<u8> {
+        (0..40_000_u32).map(|at| (at.wrapping_mul(number + 7) >> 5).to_le_bytes()[0]).collect()
+    };
+    for number in 0..100 {
+        let body = body_of(number);
+        let head = format!("SEND\ndestination:/topic/much\ncontent-length:{}\n\n", body.len());
+        client.send_binary(&[head.as_bytes(), &body, b"\0"].concat());
+        if number % 10 == 9 {
+            for number in number - 9..=number {
+                assert_eq!(client.message().body, body_of(number), "body {number}");
+            }
+        }
+    }
+}
+
 fn a_user_of_few_rights_is_enough_and_tls_protects_it(driver: Driver) {
     let certificates = Certificates::of(&["redis.test", "127.0.0.1"]);
     let redis = Redis::with_acl_and_tls(RULES_FOR_PATTERNS, &certificates);
@@ -44,6 +64,7 @@ fn a_user_of_few_rights_is_enough_and_tls_protects_it(driver: Driver) {
     let server = Ringway::start_with_environment(driver, &settings, &password);
     server.await_up();
     assert_works(&server);
+    assert_carries_much(&server);
     let by_name = [&settings[..], &["relay.tls_server_name=redis.test"]].concat();
     let server = Ringway::start_with_environment(driver, &by_name, &password);
     server.await_up();
@@ -60,6 +81,14 @@ fn the_url_may_hold_user_and_password() {
     let server = Ringway::start_with_environment(Driver::IoUring, &[], &environment);
     server.await_up();
     assert_works(&server);
+}
+
+/// Redis listens on one of the addresses that the name has.
+#[test]
+fn a_name_is_looked_up() {
+    let redis = Redis::plain();
+    let url = format!("relay.url=redis://localhost:{}", redis.port);
+    assert_works(&Ringway::start(Driver::IoUring, &[&url]));
 }
 
 #[test]

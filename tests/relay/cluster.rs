@@ -65,6 +65,29 @@ fn rooms_and_users_meet_whichever_node_serves_them(driver: Driver) {
     assert_eq!(error.header("message"), "bad-pattern", "{error:?}");
 }
 
+/// As `docs/relay.md` says.
+#[test]
+fn few_rights_are_enough_in_a_cluster() {
+    let cluster = Cluster::start();
+    for node in &cluster.nodes {
+        let rules = "on >of-ringway resetchannels &ws:* &ringway:* ~ringway:* -@all +hello +auth \
+            +ping +role +ssubscribe +sunsubscribe +spublish +cluster|slots +asking +xadd";
+        let mut parts = vec!["ACL", "SETUSER", "ringway"];
+        parts.extend(rules.split_ascii_whitespace());
+        node.client().ask(&parts);
+    }
+    let password = [("RINGWAY_RELAY_PASSWORD", "of-ringway")];
+    let settings = ["relay.mode=sharded", &cluster.setting(&[1]), "relay.user=ringway"];
+    let server = Ringway::start_with_environment(Driver::IoUring, &settings, &password);
+    server.await_up();
+    let mut alice = Client::session(&server, "alice");
+    for room in (0..3).map(|it| room_on(&cluster, it)) {
+        alice.subscribe(&room, &room);
+        alice.publish(&room, "heard");
+        alice.expect(&room, "heard");
+    }
+}
+
 /// Publishes as a back end that knows the cluster; how many subscribers it went to.
 fn spublish(cluster: &Cluster, place: usize, room: &str, payload: &str) -> Reply {
     let envelope = format!(r#"{{"destination":"{room}","userId":null,"payload":"{payload}"}}"#);

@@ -28,11 +28,14 @@ fn output_bytes(servers_count: usize) -> u64 {
     let before = bytes();
     let mut sender = Client::session(&servers[servers_count - 1], "sender");
     let body = "x".repeat(1_024);
-    for _ in 0..MESSAGES_COUNT {
-        sender.send(&format!("SEND|destination:/topic/room.1||{body}^@"));
-    }
-    for _ in 0..MESSAGES_COUNT {
-        client.expect("s", &body);
+    // In portions: a client that does not read is closed as a slow consumer.
+    for _ in 0..MESSAGES_COUNT / 100 {
+        for _ in 0..100 {
+            sender.send(&format!("SEND|destination:/topic/room.1||{body}^@"));
+        }
+        for _ in 0..100 {
+            client.expect("s", &body);
+        }
     }
     bytes() - before
 }

@@ -2,6 +2,9 @@
 
 use std::time::SystemTime;
 
+use ringway::proto::control::Control;
+use ringway::proto::control::Message;
+use ringway::proto::envelope::Key;
 use serde_json::Value;
 
 use crate::support::Client;
@@ -14,6 +17,7 @@ on_each_driver!(hostile_envelopes_are_dropped_and_counted);
 
 const DROPPED: &str = "websocket_relay_dropped_total";
 const CHANNEL: &str = "ws:/topic/room.1";
+const KEY: &str = "0123456789abcdef0123456789abcdef";
 
 /// Envelopes for `/topic/room.1`, and the label under which each is counted.
 fn hostile() -> Vec<(Vec<u8>, &'static str)> {
@@ -105,7 +109,7 @@ fn a_users_channel_takes_only_its_users_messages() {
 #[test]
 fn with_a_key_only_signed_and_fresh_messages_count() {
     let redis = Redis::plain();
-    let environment = [("RINGWAY_RELAY_HMAC_KEY", "0123456789abcdef0123456789abcdef")];
+    let environment = [("RINGWAY_RELAY_HMAC_KEY", KEY)];
     let start = |environment: &[(&str, &str)]| {
         let setting = redis.setting();
         let settings = [&*setting, "relay.hmac_window=60s"];
@@ -156,7 +160,7 @@ fn with_a_key_only_signed_and_fresh_messages_count() {
 #[test]
 fn a_signed_message_ages() {
     let redis = Redis::plain();
-    let environment = [("RINGWAY_RELAY_HMAC_KEY", "0123456789abcdef0123456789abcdef")];
+    let environment = [("RINGWAY_RELAY_HMAC_KEY", KEY)];
     let settings = [&*redis.setting(), "relay.hmac_window=1s"];
     let server = Ringway::start_with_environment(Driver::IoUring, &settings, &environment);
     server.await_up();
@@ -173,4 +177,53 @@ fn a_signed_message_ages() {
     alice.publish("/topic/room.1", "second");
     alice.expect("s", "second");
     server.await_metric(DROPPED, "stale", 1.0);
+}
+
+/// A control message that says to drain, as of now.
+fn drain(id: &str, task: Option<&str>, key: Option<&Key>) -> Vec<u8> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970");
+    let timestamp_ms = u64::try_from(now.as_millis()).expect("it is before the year 500,000,000");
+    let control = Control::Drain { task };
+    let mut json = Vec::new();
+    Message { id, timestamp_ms, control, signature: None }.encode(&mut json, key);
+    json
+}
+
+#[test]
+fn only_who_has_the_key_can_tell_a_server_to_drain() {
+    const CONTROL: &str = "ringway:control";
+    let redis = Redis::plain();
+    let environment = [("RINGWAY_RELAY_HMAC_KEY", KEY)];
+    let start = |environment: &[(&str, &str)]| {
+        let setting = redis.setting();
+        let server = Ringway::start_with_environment(Driver::IoUring, &[&setting], environment);
+        server.await_up();
+        server
+    };
+    let (mut one, two, open) = (start(&environment), start(&environment), start(&[]));
+    let mut control = redis.client();
+    control.publish(CONTROL, drain("1", None, None));
+    control.publish(CONTROL, drain("2", None, Some(&Key::new(b"another key"))));
+    control.publish(CONTROL, "drain!");
+    // Each of two shards hears each.
+    for server in [&one, &two] {
+        server.await_metric(DROPPED, "unsigned", 2.0);
+        server.await_metric(DROPPED, "bad_signature", 2.0);
+        server.await_metric(DROPPED, "control", 2.0);
+    }
+    // Without a key nobody can prove anything.
+    open.await_metric(DROPPED, "control", 6.0);
+
+    // The right key, for one of the two.
+    control.subscribe(&[CHANNEL]);
+    let mut alice = Client::session(&one, "alice");
+    alice.publish("/topic/room.1", "x");
+    let (_, envelope) = control.message();
+    let envelope: Value = serde_json::from_slice(&envelope).expect("an envelope is JSON");
+    let task = envelope["originServerId"].as_str().expect("servers name themselves");
+    let mut bob = Client::session(&two, "bob");
+    redis.client().publish(CONTROL, drain("3", Some(task), Some(&Key::new(KEY.as_bytes()))));
+    assert_eq!(alice.closed(), 1012);
+    assert_eq!(one.await_exit().code(), Some(0));
+    bob.assert_open();
 }

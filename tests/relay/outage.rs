@@ -16,6 +16,7 @@ on_each_driver!(
     a_server_that_starts_without_redis_serves_and_becomes_up,
     what_was_never_written_waits_in_order_and_goes_out,
     what_was_written_and_not_answered_is_refused_and_not_said_again,
+    a_client_that_does_not_read_never_keeps_the_server_from_reading_redis,
 );
 
 /// A Redis that is not there yet, and what points a server to it.
@@ -194,4 +195,28 @@ fn a_name_that_moves_is_followed() {
     client.publish("/topic/room.1", "heard");
     client.expect("s", "heard");
     assert_eq!(old.client().subscribers_count("ws:/topic/room.1"), 0);
+}
+
+/// Redis cuts off a subscriber for which too much waits, here 4 MiB.
+fn a_client_that_does_not_read_never_keeps_the_server_from_reading_redis(driver: Driver) {
+    const MESSAGES_COUNT: usize = 2_000;
+    let redis = Redis::with(&["--client-output-buffer-limit", "pubsub 4mb 1mb 1"]);
+    let server = Ringway::start(driver, &[&redis.setting()]);
+    let mut clients: Vec<Client> = (0..8).map(|_| Client::session(&server, "alice")).collect();
+    clients.iter_mut().for_each(|it| it.subscribe("s", "/topic/flood"));
+    let mut reader = clients.pop().expect("there are eight");
+    let mut back_end = redis.client();
+    let payload = "x".repeat(16 << 10);
+    let envelope =
+        format!(r#"{{"destination":"/topic/flood","userId":null,"payload":"{payload}"}}"#);
+    for number in 0..MESSAGES_COUNT {
+        assert!(0 < back_end.publish("ws:/topic/flood", &envelope));
+        // Who reads is no slow consumer, and hears all.
+        if number % 10 == 9 {
+            (0..10).for_each(|_| assert_eq!(reader.message().text(), payload));
+        }
+    }
+    assert!(!redis.log().contains("overcoming of output buffer limits"), "{}", redis.log());
+    assert!(server.metric("websocket_relay_reconnects_total", "").abs() < f64::EPSILON);
+    server.await_metric("websocket_slow_consumers_total", "", 7.0);
 }

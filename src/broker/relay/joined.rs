@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::broker::identity;
 use crate::broker::publication::Publication;
 use crate::broker::relay::Embedded;
 use crate::broker::relay::Event;
@@ -49,12 +50,13 @@ impl Relay {
             Self::Redis(relay) => match &publication.forwarded_by {
                 None => relay.publish(now, &publication, token),
                 Some(session) => {
+                    let user = publication.sender.as_deref().and_then(identity::decode);
                     let forward = Forward {
                         destination: &publication.destination,
                         content_type: publication.content_type.as_deref(),
                         headers: &publication.headers,
                         body: publication.body(),
-                        user: publication.sender.as_deref(),
+                        user: user.as_deref(),
                         session,
                         id: &publication.message_id,
                         timestamp_ms: publication.timestamp_ms,

@@ -102,9 +102,10 @@ impl Session {
         if receipt.is_some() || closes {
             self.push_error(refusal.code.as_str(), receipt, &refusal.text, out);
         }
+        let is_ours = refusal.code.is_ours();
         out.push(Output::Refused(refusal));
         let refusals = self.refusals.as_mut().expect("an open session has its bucket");
-        let is_over = !refusals.take(now, REFUSAL_INTERVAL);
+        let is_over = !is_ours && !refusals.take(now, REFUSAL_INTERVAL);
         if closes || is_over {
             self.state = State::Ended;
             let reason = if closes { CloseReason::Refused } else { CloseReason::RefusalLimit };

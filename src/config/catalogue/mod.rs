@@ -233,6 +233,36 @@ const TAIL: &[Knob] = &[
         "Whether the ERROR for a refused frame leaves the connection open, or closes it as \
          STOMP 1.2 says.",
     ),
+    knob(
+        "metrics.emf",
+        Kind::Switch,
+        "false",
+        "Write a line in CloudWatch's embedded metric format to standard output every 60 s.",
+    ),
+    knob(
+        "metrics.service",
+        Kind::Text { chars_min: 1, chars_max: 255 },
+        "websocket-service",
+        "The dimension `Service` of those lines, the same for all tasks.",
+    ),
+    knob(
+        "metrics.task",
+        Kind::Text { chars_min: 1, chars_max: 255 },
+        "none",
+        "The property `TaskId` of those lines; none means the task id that ECS tells, else the \
+         host's name.",
+    ),
+    Knob {
+        secret: true,
+        live: true,
+        ..knob(
+            "metrics.token",
+            Kind::Token,
+            "none",
+            "Bearer token for `/metrics` and `/actuator/prometheus`; none means that anybody who \
+             reaches the admin listener may read them.",
+        )
+    },
     Knob {
         flag: Some("--log-format"),
         ..knob("log.format", choice(&["text", "json"]), "text", "How a log line looks.")
@@ -253,7 +283,6 @@ const TAIL: &[Knob] = &[
 pub(super) const LATER: &[(&str, &str)] = &[
     ("drain", "drain window"),
     ("history", "message history"),
-    ("metrics", "setting for metrics"),
     ("server.demo", "demo page"),
     ("server.max_connection_age", "limit of a connection's age"),
     ("state", "state directory"),

@@ -44,6 +44,8 @@ pub struct Settings {
     pub admission: AdmissionSettings,
     /// `stomp.*`
     pub stomp: StompSettings,
+    /// `metrics.*`
+    pub metrics: MetricsSettings,
     /// `log.*`
     pub log: LogSettings,
     /// `[[route]]`, in the order of the file: the first match wins.
@@ -153,6 +155,19 @@ pub struct StompSettings {
     pub heart_beat_max: Duration,
     /// What a refused frame costs.
     pub refusal: Refusal,
+}
+
+/// `metrics.*`: who may read them, and what CloudWatch is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsSettings {
+    /// Whether lines in the embedded metric format are written.
+    pub emf: bool,
+    /// Their dimension.
+    pub service: String,
+    /// The task that they are from; `None` is the host's name.
+    pub task: Option<String>,
+    /// The bearer token of a scrape.
+    pub token: Option<Secret>,
 }
 
 /// `log.*`: what is written to standard error.
@@ -307,6 +322,12 @@ impl Settings {
                 heart_beat_min: values.time("stomp.heart_beat_min"),
                 heart_beat_max: values.time("stomp.heart_beat_max"),
                 refusal: values.choice("stomp.refusal", Refusal::NAMES),
+            },
+            metrics: MetricsSettings {
+                emf: values.switch("metrics.emf"),
+                service: values.text("metrics.service"),
+                task: values.text_or_none("metrics.task"),
+                token: values.text_or_none("metrics.token").map(Secret::new),
             },
             log: LogSettings {
                 format: values.choice("log.format", LogFormat::NAMES),

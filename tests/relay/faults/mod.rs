@@ -1,7 +1,7 @@
 //! Faults under load, repeated with seeds: what was promised before is kept, and the relay comes
 //! back by itself.
 //!
-//! Read `judge` for the promises. A failure prints the seed; `RINGWAY_TEST_SEEDS=7..40` tries
+//! Read `judge` for the promises. A failure prints the seed; `FAULT_SEEDS=7..40` tries
 //! others.
 
 mod judge;
@@ -57,11 +57,11 @@ impl Dice {
 
 /// The seeds to try: three, or those of the environment (`FROM..TO`).
 fn seeds() -> Range<u64> {
-    let Ok(text) = env::var("RINGWAY_TEST_SEEDS") else { return 1..4 };
+    let Ok(text) = env::var("FAULT_SEEDS") else { return 1..4 };
     let ends = text.split_once("..").map(|(from, to)| (from.parse(), to.parse()));
     match ends {
         Some((Ok(from), Ok(to))) => from..to,
-        Some(_) | None => panic!("RINGWAY_TEST_SEEDS is FROM..TO, not {text:?}"),
+        Some(_) | None => panic!("FAULT_SEEDS is FROM..TO, not {text:?}"),
     }
 }
 
@@ -80,7 +80,7 @@ fn with_seeds(run: impl Fn(u64) + Copy + Send + 'static) {
             })
             .collect();
         for (seed, ended) in few.iter().zip(threads.into_iter().map(thread::JoinHandle::join)) {
-            assert!(ended.is_ok(), "failed with RINGWAY_TEST_SEEDS={seed}..{}", seed + 1);
+            assert!(ended.is_ok(), "failed with FAULT_SEEDS={seed}..{}", seed + 1);
         }
     }
 }
