@@ -244,6 +244,7 @@ mod tests {
             let all: Vec<bool> = shards.iter_mut().flat_map(granted).collect();
             assert_eq!(all.iter().filter(|it| **it).count(), 2, "{name}");
             shards[0].free(user(name));
+            carry(&mut shards);
             shards[1].take(user(name), 9);
             carry(&mut shards);
             assert_eq!(granted(&mut shards[1]), [true]);
