@@ -6,9 +6,9 @@
 //! actions and mail come out by `poll_*`. [`runtime`] is the thin layer that carries these over a
 //! monoio runtime; the simulation in `tests/sim` carries them by the numbers of a seed.
 //!
-//! Read `state` (what a shard is), `connection`, `handshake` (HTTP), `admission`, `ingest` (bytes to frames),
-//! `apply` (frames to effects), `auth`, `relay`, `fanout`, `flush`, `closing`, `timers`, then
-//! `mailbox`, `runtime`, `carry` and `polled`.
+//! Read `state` (what a shard is), `connection`, `handshake` (HTTP), `admission`, `ingest` (bytes
+//! to frames), `apply` (frames to effects), `auth`, `relay`, `fanout`, `flush`, `closing`, `timers`,
+//! then `mailbox`, `runtime`, `carry`, `polled` and `load`.
 #![forbid(unsafe_code)]
 
 mod admission;

@@ -9,6 +9,7 @@ use crate::io::poller::Readiness;
 use crate::shard::connection::ConnectionId;
 use crate::shard::runtime::Core;
 use crate::shard::runtime::RECEIVE_BYTES;
+use crate::shard::runtime::after;
 use crate::shard::tasks::yield_once;
 
 /// A connection that may have something to receive.
@@ -79,15 +80,14 @@ impl Core {
     /// Reads a connection that sent too fast once it may again, in a task of its own.
     fn read_later(self: &Rc<Self>, ready: Ready, pause: Duration) {
         let core = Rc::clone(self);
-        drop(monoio::spawn(async move {
-            monoio::time::sleep(pause).await;
+        after(pause, async move {
             // Whatever edges came meanwhile were let go: it is read until there is nothing.
             let ready = Ready { has_ended: true, ..ready };
             while core.receive_share(ready) {
                 yield_once().await;
             }
             core.flush_once();
-        }));
+        });
     }
 
     /// Receives once; `true` when there may be more to receive.
