@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use anyhow::Context as _;
 use clap::Args;
 
 use crate::conduct::Stage;
@@ -54,7 +53,7 @@ pub fn run(experiment: &Experiment, manner: &Manner, program: &Path) -> anyhow::
     anyhow::ensure!(!subjects.is_empty(), "no subject is called {}", manner.only.join(" or "));
     // What is wrong with a plan is told before the first run, not in the middle of the night.
     for case in &experiment.cases {
-        for subject in &subjects {
+        for subject in subjects.iter().filter(|it| experiment.is_wanted(case, it)) {
             experiment.plan(case, subject)?;
         }
     }
@@ -74,6 +73,9 @@ pub fn run(experiment: &Experiment, manner: &Manner, program: &Path) -> anyhow::
     for round in 1..=manner.rounds {
         for (case_index, case) in experiment.cases.iter().enumerate() {
             for (subject_index, subject) in subjects.iter().enumerate() {
+                if !experiment.is_wanted(case, subject) {
+                    continue;
+                }
                 let plan = experiment.plan(case, subject)?;
                 let label = format!("{} of {}, round {round}", case.name, subject.name);
                 live.begin(&label);
@@ -129,12 +131,15 @@ fn run_one(
     plan.place.server_pid = Some(server.pid());
     told.server.clone_from(&server.command);
     (told.version, told.driver) = server.version_and_driver();
-    let outcome = conduct(&plan, stage).with_context(|| {
-        // What it printed last may explain what went wrong.
-        server.ensure_alive().err().map_or_else(String::new, |error| error.to_string())
-    });
-    let outcome = outcome?;
-    server.stop()?;
+    let outcome = conduct(&plan, stage);
+    // What it printed last may explain what went wrong.
+    let ended = server.ensure_alive();
+    let stopped = server.stop();
+    let outcome = match (outcome, ended) {
+        (Err(error), Err(ended)) => return Err(error.context(format!("{ended:#}"))),
+        (outcome, _) => outcome?,
+    };
+    stopped?;
     Ok((plan, outcome))
 }
 

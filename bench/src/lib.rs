@@ -5,7 +5,8 @@
 //! `speech` how a server is spoken to; `swarm` holds the connections; `work` is a process that
 //! makes load and `wire` what it says; `conduct` is one run and `outcome` what came of it; `launch`
 //! starts servers; `experiment` makes many runs and `record` keeps them; `table`, `report`,
-//! `compare`, `versus`, `live` and `cli` face people. Nothing here uses code of a server under
+//! `compare`, `versus`, `live` and `cli` face people. `peer` serves the peers.
+//! Nothing here uses code of a server under
 //! test.
 
 pub mod cli;
@@ -21,6 +22,7 @@ pub mod live;
 pub mod measure;
 pub mod outcome;
 pub mod payload;
+pub mod peer;
 pub mod plan;
 pub mod record;
 pub mod redis;

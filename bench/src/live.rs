@@ -50,7 +50,9 @@ impl Live {
     /// A part of it begins.
     pub fn phase(&mut self, phase: &str) {
         phase.clone_into(&mut self.phase);
-        self.show(phase.to_owned());
+        if self.bar.is_some() {
+            self.show(phase.to_owned());
+        }
     }
 
     /// How many clients are connected.

@@ -102,6 +102,9 @@ impl Record {
     /// Puts the rounds together.
     pub fn work_out_rows(&mut self) {
         let mut rows = Vec::new();
+        let scenario = self.runs.first().map(|it| it.plan.scenario);
+        // The cost of an echo against that of a fan-out would be a ratio without a meaning.
+        let are_alike = self.runs.iter().all(|it| Some(it.plan.scenario) == scenario);
         for case in 0..self.cases.len() {
             for subject in 0..self.subjects.len() {
                 let first = self.runs.iter().find(|it| it.case == case && it.subject == subject);
@@ -121,7 +124,7 @@ impl Record {
                         better: metric.better,
                         spread,
                         ratio: against(subject != 0, case, 0),
-                        case_ratio: against(case != 0, 0, subject),
+                        case_ratio: against(case != 0 && are_alike, 0, subject),
                     });
                 }
             }

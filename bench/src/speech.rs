@@ -141,7 +141,7 @@ impl Speech {
     pub fn upgraded(&self, client: Client) -> Step {
         match self.words.dialect {
             Dialect::Stomp => {
-                let Words { login, passcode, heart_beat, token_in, .. } = &self.words;
+                let Words { login, passcode, host, heart_beat, token_in, .. } = &self.words;
                 let n = client.number.to_string();
                 let mut headers = Vec::new();
                 for (name, template) in [("login", login), ("passcode", passcode)] {
@@ -155,7 +155,8 @@ impl Speech {
                     headers.push(("Authorization", format!("Bearer {token}")));
                 }
                 let mut text = Vec::new();
-                stomp::encode_connect(self.url.name(), *heart_beat, &headers, &mut text);
+                let host = if host.is_empty() { self.url.name() } else { host };
+                stomp::encode_connect(host, *heart_beat, &headers, &mut text);
                 Step { stage: Stage::Greeting, texts: vec![text], heart_beats: None }
             }
             Dialect::Plain if self.words.greeting.is_empty() => self.subscribe(client),

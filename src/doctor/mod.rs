@@ -5,8 +5,8 @@
 //!
 //! Must never know: shards, sessions, sockets. It looks at the host as the server would find it.
 //!
-//! Read in this order: [`settings`] (the table), [`files`] (the table as files), [`mod@examine`] (the
-//! host against the table), [`report`] (what is said of it).
+//! Read in this order: [`settings`] (the table), [`files`] (the table as files), [`mod@examine`]
+//! (the host against the table), [`report`] (what is said of it).
 #![forbid(unsafe_code)]
 
 pub mod examine;

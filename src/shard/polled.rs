@@ -9,7 +9,7 @@ use crate::io::poller::Readiness;
 use crate::shard::connection::ConnectionId;
 use crate::shard::runtime::Core;
 use crate::shard::runtime::RECEIVE_BYTES;
-use crate::shard::runtime::after;
+use crate::shard::tasks::after;
 use crate::shard::tasks::yield_once;
 
 /// A connection that may have something to receive.

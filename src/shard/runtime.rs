@@ -394,11 +394,3 @@ impl Core {
         (owned.id == id).then(|| Rc::clone(&owned.socket))
     }
 }
-
-/// Does something after a pause, in a task of its own.
-pub(super) fn after(pause: Duration, then: impl Future<Output = ()> + 'static) {
-    drop(monoio::spawn(async move {
-        monoio::time::sleep(pause).await;
-        then.await;
-    }));
-}

@@ -6,9 +6,6 @@
 //! no STOMP, no limits and no clean end: it stands for what a user would write in an afternoon,
 //! with the settings that make it fast.
 
-use std::cell::Cell;
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -16,7 +13,6 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use clap::Parser;
 use futures_util::SinkExt as _;
 use futures_util::StreamExt as _;
@@ -25,8 +21,6 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
-use tokio::net::TcpListener;
-use tokio::net::TcpSocket;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::WebSocketStream;
@@ -37,12 +31,11 @@ use tungstenite::handshake::server::Request;
 use tungstenite::handshake::server::Response;
 use tungstenite::protocol::WebSocketConfig;
 
+use ringway_bench::peer;
+use ringway_bench::peer::Room;
+
 /// The default of 128 KiB is filled with zeros on every read and costs three times as much.
 const BUFFER_BYTES: usize = 4096;
-/// A storm of connections must not be refused by a short queue.
-const LISTEN_BACKLOG: u32 = 4096;
-/// What may wait for one connection; a slower one loses messages, and the client counts them.
-const QUEUE_COUNT_MAX: usize = 1024;
 
 /// A minimal WebSocket broadcast server on tokio-tungstenite, to compare others with.
 #[derive(Debug, Parser)]
@@ -72,53 +65,16 @@ struct Arguments {
 trait Socket: AsyncRead + AsyncWrite + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket for S {}
 
-/// The queues of all subscribed connections by the number of the connection.
-#[derive(Default)]
-struct Room {
-    next_number: Cell<u64>,
-    queues: RefCell<BTreeMap<u64, mpsc::Sender<Utf8Bytes>>>,
-}
-
-impl Room {
-    fn enter(&self) -> (u64, mpsc::Receiver<Utf8Bytes>) {
-        let number = self.next_number.replace(self.next_number.get() + 1);
-        let (sender, receiver) = mpsc::channel(QUEUE_COUNT_MAX);
-        self.queues.borrow_mut().insert(number, sender);
-        (number, receiver)
-    }
-
-    fn leave(&self, number: u64) {
-        self.queues.borrow_mut().remove(&number);
-    }
-
-    fn broadcast(&self, from: Option<u64>, text: &Utf8Bytes) {
-        for (number, queue) in self.queues.borrow().iter() {
-            if Some(*number) != from && queue.try_send(text.clone()).is_err() {
-                eprintln!("the queue of connection {number} is full: a message is dropped");
-            }
-        }
-    }
-}
-
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     if let Some(cpu) = arguments.pin {
         ringway_bench::cpu::pin(&[cpu])?;
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build_local(tokio::runtime::LocalOptions::default())?;
-    runtime.block_on(serve(arguments))
+    peer::runtime()?.block_on(serve(arguments))
 }
 
 async fn serve(arguments: Arguments) -> anyhow::Result<()> {
-    let socket = match arguments.listen {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    socket.set_reuseaddr(true)?;
-    socket.bind(arguments.listen).with_context(|| format!("cannot bind {}", arguments.listen))?;
-    let listener: TcpListener = socket.listen(LISTEN_BACKLOG)?;
+    let listener = peer::listen(arguments.listen)?;
     let tls = arguments.tls_cert.zip(arguments.tls_key);
     let tls = tls.map(|(certificate, key)| acceptor(&certificate, &key)).transpose()?;
     let scheme = if tls.is_some() { "wss" } else { "ws" };
@@ -157,7 +113,7 @@ fn acceptor(certificate: &Path, key: &Path) -> anyhow::Result<TlsAcceptor> {
     Ok(Arc::new(config).into())
 }
 
-async fn connection<S: Socket>(stream: S, config: WebSocketConfig, room: Rc<Room>) {
+async fn connection<S: Socket>(stream: S, config: WebSocketConfig, room: Rc<Room<Utf8Bytes>>) {
     let ended = match greet(stream, config).await {
         Ok((socket, true)) => echo(socket).await,
         Ok((socket, false)) => listener(socket, &room).await,
@@ -200,7 +156,7 @@ async fn echo<S: Socket>(mut socket: WebSocketStream<S>) -> tungstenite::Result<
 /// A client of the room, at first without a subscription.
 async fn listener<S: Socket>(
     mut socket: WebSocketStream<S>,
-    room: &Room,
+    room: &Room<Utf8Bytes>,
 ) -> tungstenite::Result<()> {
     while let Some(message) = socket.next().await {
         match message? {
@@ -226,7 +182,7 @@ async fn subscriber<S: Socket>(
     mut socket: WebSocketStream<S>,
     number: u64,
     mut queue: mpsc::Receiver<Utf8Bytes>,
-    room: &Room,
+    room: &Room<Utf8Bytes>,
 ) -> tungstenite::Result<()> {
     loop {
         tokio::select! {

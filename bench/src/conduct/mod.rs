@@ -175,12 +175,19 @@ impl Run<'_, '_> {
         let drain_after = plan.load.drain_after;
         let mut end_at = (drain_after != 0.0)
             .then(|| course.started_at() + Duration::from_secs_f64(drain_after));
+        let mut ready_counts = vec![0; generators.count()];
         let mut finished = Vec::new();
         while finished.len() < generators.count() {
             let until = deadline.min(course.look_at()).min(end_at.unwrap_or(deadline));
             match generators.next_until(until)? {
                 Some((_, Note::Tick(tick))) => course.add(tick),
                 Some((_, Note::Finished(told))) => finished.push(told),
+                // A storm.
+                Some((worker, Note::Opening { ready })) => {
+                    ready_counts[worker] = ready;
+                    let ready_count = ready_counts.iter().sum();
+                    self.stage.live.connecting(ready_count, plan.load.connections);
+                }
                 Some((_, other)) => anyhow::bail!("{other:?} is out of turn"),
                 None => {}
             }

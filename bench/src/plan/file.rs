@@ -43,6 +43,8 @@ pub struct Subject {
     settings: Settings,
     /// What is particular to it in one scenario.
     scenarios: Settings,
+    /// Scenarios that it has no part in.
+    skip: Vec<Scenario>,
 }
 
 /// One way of loading it.
@@ -97,7 +99,8 @@ impl Experiment {
         if experiment.subjects.is_empty() {
             let name = "server".to_owned();
             let (settings, scenarios) = (Settings::new(), Settings::new());
-            experiment.subjects.push(Subject { name, settings, scenarios });
+            let skip = Vec::new();
+            experiment.subjects.push(Subject { name, settings, scenarios, skip });
         }
         for mut row in cases {
             let scenario = scenario(&mut row)?;
@@ -141,6 +144,12 @@ impl Experiment {
         self.cases = varied;
     }
 
+    /// Whether `subject` takes part in `case`.
+    #[must_use]
+    pub fn is_wanted(&self, case: &Case, subject: &Subject) -> bool {
+        !subject.skip.contains(&case.scenario)
+    }
+
     /// The plan of `case` for `subject`.
     ///
     /// # Errors
@@ -176,6 +185,13 @@ impl Experiment {
 impl Subject {
     fn from_row(mut row: Settings) -> anyhow::Result<Self> {
         let name = take_name(&mut row)?.context("a [[target]] has no name")?;
+        let skip = match row.remove("skip") {
+            None => Vec::new(),
+            Some(Value::Array(names)) => {
+                names.into_iter().map(scenario_of).collect::<anyhow::Result<_>>()?
+            }
+            Some(other) => anyhow::bail!("skip: a list of scenarios is wanted, not {other}"),
+        };
         let (scenarios, settings): (Settings, Settings) =
             row.into_iter().partition(|(_, value)| value.is_object());
         check_names(&settings)?;
@@ -183,7 +199,7 @@ impl Subject {
             scenario_of(scenario.as_str().into())?;
             check_names(&as_object(Some(settings.clone())))?;
         }
-        Ok(Self { name, settings, scenarios })
+        Ok(Self { name, settings, scenarios, skip })
     }
 }
 
@@ -314,6 +330,16 @@ mod tests {
         experiment.vary("payload", &[64.0, 99.0]);
         assert_eq!(experiment.cases.len(), 2);
         assert_eq!(first_plan(&experiment).unwrap().load.payload, 64);
+    }
+
+    #[test]
+    fn a_target_may_stay_out_of_a_scenario() {
+        let text = "scenario = 'echo'\n[[target]]\nname = 'a'\n[[target]]\nname = 'b'\n\
+                    skip = ['echo']\n";
+        let experiment = parse(text, &Knobs::default()).unwrap();
+        let is_wanted =
+            |index: usize| experiment.is_wanted(&experiment.cases[0], &experiment.subjects[index]);
+        assert!(is_wanted(0) && !is_wanted(1));
     }
 
     #[test]

@@ -83,6 +83,9 @@ pub struct Knobs {
     /// STOMP: `passcode` of CONNECT.
     #[arg(long, value_name = "TEMPLATE", help_heading = WORDS)]
     pub passcode: Option<String>,
+    /// STOMP: `host` of CONNECT, the virtual host; empty is the name in the URL.
+    #[arg(long, value_name = "NAME", help_heading = WORDS)]
+    pub host: Option<String>,
     /// STOMP: whether every SEND asks for a receipt.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
           help_heading = WORDS)]

@@ -132,6 +132,7 @@ pub struct Words {
     pub binary: bool,
     pub login: String,
     pub passcode: String,
+    pub host: String,
     pub receipts: bool,
     pub heart_beat: u32,
     pub header: Vec<String>,

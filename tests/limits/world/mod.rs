@@ -17,7 +17,6 @@ use ringway::broker::seats::Answer;
 use ringway::broker::seats::Ask;
 use ringway::metrics::ShardCounters;
 use ringway::metrics::health::Health;
-use ringway::proto::http;
 use ringway::shard::Action;
 use ringway::shard::ConnectionId;
 use ringway::shard::Identity;

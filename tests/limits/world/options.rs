@@ -5,6 +5,7 @@ use std::time::Duration;
 use ringway::broker::router::Router;
 use ringway::broker::session;
 use ringway::policy::rules::Rules;
+use ringway::proto::http;
 use ringway::proto::http::origin::OriginPatterns;
 use ringway::proto::stomp;
 use ringway::proto::ws;

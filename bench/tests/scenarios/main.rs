@@ -1,6 +1,7 @@
 //! Each scenario at small size: against a plain peer, and against a STOMP server that misbehaves on
 //! purpose.
 
+mod ringway;
 mod support;
 
 use std::path::Path;

@@ -1,0 +1,83 @@
+//! Each scenario once at small size against Ringway: the counts, not the times.
+
+use std::path::PathBuf;
+
+use ringway_bench::outcome::Outcome;
+
+use crate::assert_clean;
+use crate::measure;
+
+/// The server, which the workspace builds beside this tool.
+fn server() -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_BIN_EXE_ringway-bench")).with_file_name("ringway");
+    assert!(path.exists(), "{} is not there: cargo build --workspace --bins", path.display());
+    path
+}
+
+#[track_caller]
+fn run(scenario: &str, settings: &str) -> Outcome {
+    let path = if scenario == "echo" { "path = '/echo'" } else { "" };
+    let outcome = measure(&format!(
+        "scenario = '{scenario}'\nlaunch = '{} --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 \
+         --cores {{cores}} --echo --log-level warn'\n{path}\nconnections = 20\nwarm-up = 0.2\n\
+         seconds = 0.5\nsettle = 2.0\ntimeout = 20.0\n[[case]]\n{settings}",
+        server().display()
+    ));
+    assert_clean(&outcome);
+    outcome
+}
+
+#[test]
+fn ringway_holds_idle_sessions() {
+    let outcome = run("idle", "connections = 100");
+    assert_eq!((outcome.counts.ready, outcome.counts.closings), (100, 0));
+}
+
+#[test]
+fn ringway_echoes() {
+    let outcome = run("echo", "messages = 500\nseconds = 20");
+    assert!(500 <= outcome.verdict.received_count);
+}
+
+#[test]
+fn ringway_gives_every_message_to_every_subscriber_across_cores() {
+    for settings in ["messages = 12\nin-flight = 4", "rate = 50\nprocesses = 2\ncores = 2"] {
+        let outcome = run("fanout", settings);
+        assert_eq!(outcome.verdict.received_count, outcome.counts.sent * 20);
+    }
+}
+
+#[test]
+fn ringway_keeps_rooms_apart_and_private_messages_private() {
+    let outcome = run("rooms", "rooms = 4\nsenders = 3\nrate = 100\nheart-beat = 1000");
+    assert_eq!((outcome.counts.sent, outcome.verdict.received_count), (50, 250));
+    assert_eq!(outcome.counts.receipts, 50);
+    let outcome = run("users", "senders = 2\nrate = 100");
+    assert_eq!((outcome.counts.sent, outcome.verdict.received_count), (50, 50));
+}
+
+#[test]
+fn ringway_takes_all_back_after_a_storm() {
+    let outcome = run("storm", "connections = 200\nseconds = 0");
+    assert_eq!((outcome.counts.ready, outcome.counts.failures), (200, 0));
+}
+
+#[test]
+fn ringway_does_not_let_those_who_read_wait_for_those_who_do_not() {
+    let outcome = run("slow", "rate = 200\npayload = 20000\nslow-share = 0.1\nseconds = 1.0");
+    assert_eq!((outcome.counts.slow, outcome.verdict.expected_count), (2, 200 * 18));
+}
+
+#[test]
+fn ringway_closes_all_when_it_is_told_to_end() {
+    let outcome = run("drain", "rate = 100\nseconds = 20\ndrain-after = 0.3");
+    assert_eq!(outcome.counts.closings, 21, "{:?}", outcome.closings);
+    let first = outcome.closings.keys().next().unwrap();
+    assert!(first.contains("1012"), "{first}");
+}
+
+#[test]
+fn ringway_stays_as_it_is_in_a_short_soak() {
+    let outcome = run("soak", "rooms = 2\nsenders = 2\nrate = 100");
+    assert_eq!((outcome.counts.receipts, outcome.verdict.received_count), (50, 500));
+}

@@ -1,0 +1,186 @@
+"""The Terraform module against the schema of provider v6, in all its variants."""
+
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+from support import MODULE, ROOT, WORK, Terraform
+
+
+class Module(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.terraform = cls.enterClassContext(Terraform())
+        cls.terraform.init()
+
+    def test_the_command_line_is_new_enough(self):
+        version = json.loads(self.terraform.run('version', '-json'))['terraform_version']
+        major, minor = (int(it) for it in version.split('.')[:2])
+        self.assertGreaterEqual((major, minor), (1, 11))
+
+    def test_the_schema_is_the_whole_one(self):
+        schema = json.loads((WORK / 'schema.json').read_text())
+        self.assertGreater(len(schema['resource']), 1500)
+        self.assertGreater(len(schema['data']), 600)
+
+    def test_everything_is_formatted(self):
+        self.terraform.run('fmt', '-check', '-recursive', '-diff', folder=MODULE)
+
+    def test_the_module_is_valid(self):
+        self.terraform.run('validate', '-no-color')
+
+    def test_the_examples_are_valid(self):
+        examples = sorted(it for it in (MODULE / 'examples').iterdir() if it.is_dir())
+        self.assertEqual([it.name for it in examples], ['complete', 'minimal'])
+        for folder in examples:
+            with self.subTest(folder.name):
+                self.terraform.init(folder)
+                self.terraform.run('validate', '-no-color', folder=folder)
+
+    def test_what_the_schema_does_not_have_is_refused(self):
+        """So that a schema that says yes to everything is noticed."""
+        wrong = [
+            ('unknown argument', 'resource "aws_lb" "it" {\n  idle_timeuot = 300\n}',
+             'idle_timeout'),
+            ('missing argument', 'resource "aws_ecs_service" "it" {}', '"name" is required'),
+            ('unknown block', 'resource "aws_lb" "it" {\n  access_log {\n  }\n}', 'access_logs'),
+            ('wrong type', 'resource "aws_lb" "it" {\n  subnets = 1\n}', 'set of string'),
+            ('unknown resource', 'resource "aws_load_balancer" "it" {}', 'aws_load_balancer'),
+        ]
+        for name, text, remark in wrong:
+            with self.subTest(name), tempfile.TemporaryDirectory(dir=WORK) as folder:
+                folder = Path(folder)
+                shutil.copy(MODULE / 'versions.tf', folder)
+                (folder / 'main.tf').write_text(text + '\n')
+                self.terraform.init(folder)
+                said = self.terraform.run('validate', '-no-color', folder=folder, status=1)
+                self.assertIn(remark, said)
+
+    def test_its_own_tests_pass(self):
+        files = len(list((MODULE / 'tests').glob('*.tftest.hcl')))
+        runs = sum(len(re.findall(r'^run "', it.read_text(), re.M))
+                   for it in (MODULE / 'tests').glob('*.tftest.hcl'))
+        said = self.terraform.run('test', '-no-color', timeout=1200)
+        self.assertIn(f'Success! {runs} passed, 0 failed.', said)
+        self.assertGreaterEqual(files, 6)
+
+    def test_only_clients_and_https_have_addresses(self):
+        """Every other rule of a security group names a group."""
+        text = (MODULE / 'security.tf').read_text() + (MODULE / 'hosts.tf').read_text()
+        rules = re.findall(r'resource "aws_vpc_security_group_(\w+)_rule" "(\w+)" \{(.*?)\n\}',
+                           text, re.S)
+        self.assertGreaterEqual(len(rules), 9)
+        open_ = {name for _, name, body in rules if 'cidr_ipv4' in body}
+        self.assertEqual(open_, {'balancer_from_clients', 'tasks_to_https', 'hosts_to_https'})
+        ingress = {name for kind, name, body in rules if kind == 'ingress' and 'cidr_ipv4' in body}
+        self.assertEqual(ingress, {'balancer_from_clients'})
+        # Rules inside of a group, or rules of the older kind, would not be seen above.
+        self.assertNotRegex(text, r'\n  (ingress|egress) \{')
+        for file in MODULE.glob('*.tf'):
+            self.assertNotIn('"aws_security_group_rule"', file.read_text())
+
+
+class Seccomp(unittest.TestCase):
+    """The profile of EC2 hosts: io_uring, and nothing that reaches the host."""
+
+    def setUp(self):
+        self.profile = json.loads((MODULE / 'files/seccomp-io-uring.json').read_text())
+
+    def allowed(self, capabilities=()):
+        """What is allowed without condition on arguments to a container with `capabilities`."""
+        names = set()
+        for rule in self.profile['syscalls']:
+            needed = rule.get('includes', {}).get('caps', [])
+            excluded = rule.get('excludes', {}).get('caps', [])
+            applies = set(needed) <= set(capabilities) and not set(excluded) & set(capabilities)
+            if applies and rule['action'] == 'SCMP_ACT_ALLOW' and not rule.get('args'):
+                names |= set(rule['names'])
+        return names
+
+    def test_io_uring_is_allowed(self):
+        self.assertLessEqual({'io_uring_setup', 'io_uring_enter', 'io_uring_register'},
+                             self.allowed())
+
+    def test_what_reaches_the_host_is_not(self):
+        outside = {
+            'add_key', 'bpf', 'chroot', 'clock_settime', 'clone', 'clone3', 'delete_module',
+            'finit_module', 'fsmount', 'fsopen', 'init_module', 'iopl', 'kexec_file_load',
+            'kexec_load', 'keyctl', 'mount', 'move_mount', 'open_by_handle_at', 'open_tree',
+            'perf_event_open', 'pivot_root', 'process_vm_writev', 'ptrace', 'quotactl', 'reboot',
+            'request_key', 'setns', 'settimeofday', 'swapon', 'umount2', 'unshare', 'userfaultfd',
+        }
+        self.assertEqual(outside & self.allowed(), set())
+
+    def test_a_container_cannot_make_namespaces(self):
+        clone = [it for it in self.profile['syscalls'] if it['names'] == ['clone']]
+        new = sum([0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000])
+        self.assertEqual([it['args'] for it in clone],
+                         [[{'index': 0, 'value': new, 'op': 'SCMP_CMP_MASKED_EQ'}]])
+        clone3 = [it for it in self.profile['syscalls'] if it['names'] == ['clone3']]
+        self.assertEqual([it['errnoRet'] for it in clone3], [38])
+
+    def test_the_agent_of_ecs_can_do_its_work(self):
+        self.assertLessEqual({'mount', 'setns', 'unshare'}, self.allowed(['CAP_SYS_ADMIN']))
+
+
+class Relay(unittest.TestCase):
+    """The user of Redis may do what Ringway does, tried on a real server."""
+
+    def test_the_access_string(self):
+        text = (MODULE / 'relay.tf').read_text()
+        words = re.search(r'relay_access = join\(" ", \[(.*?)\]\)', text, re.S).group(1)
+        rules = re.findall(r'"([^"]+)"', words)
+        with tempfile.TemporaryDirectory(dir=WORK) as folder:
+            socket = f'{folder}/redis.socket'
+            server = subprocess.Popen(
+                ['redis-server', '--port', '0', '--unixsocket', socket, '--save', ''],
+                cwd=folder, stdout=subprocess.DEVNULL)
+            try:
+                self.check(socket, rules)
+            finally:
+                server.terminate()
+                server.wait(10)
+
+    def check(self, socket, rules):
+        def redis(*words, user=True):
+            login = ['--user', 'edge', '--pass', 'secret', '--no-auth-warning'] if user else []
+            return subprocess.run(['redis-cli', '-s', socket, *login, *words],
+                                  text=True, capture_output=True, timeout=10).stdout.strip()
+
+        for _ in range(100):
+            if redis('ping', user=False) == 'PONG':
+                break
+            subprocess.run(['sleep', '0.1'], check=True)
+        self.assertEqual(redis('acl', 'setuser', 'edge', *rules, '>secret', user=False), 'OK')
+        may = [
+            ('ping',), ('hello', '3'), ('client', 'setname', 'edge'), ('role',),
+            ('info', 'replication'), ('publish', 'ws:/topic/room.1', 'hello'),
+            ('publish', 'ringway:control', 'x'), ('spublish', 'ws:/topic/room.1', 'hello'),
+            ('xadd', 'ringway:inbound:orders', 'maxlen', '~', '1000', '*', 'body', 'x'),
+            ('xrange', 'ringway:inbound:orders', '-', '+'), ('incr', 'ringway:seq:1'),
+            ('eval', "return redis.call('incr', KEYS[1])", '1', 'ringway:seq:1'),
+            ('script', 'load', 'return 1'), ('expire', 'ringway:seq:1', '60'),
+            ('set', 'ringway:revoked', '1'), ('multi',),
+        ]
+        for words in may:
+            with self.subTest(may=words):
+                said = redis(*words)
+                self.assertNotRegex(said, 'NOPERM|unknown|ERR')
+        may_not = [
+            ('publish', 'other', 'x'), ('get', 'session:1'), ('set', 'other', '1'), ('keys', '*'),
+            ('flushall',), ('flushdb',), ('config', 'get', '*'), ('acl', 'list'), ('monitor',),
+            ('shutdown', 'nosave'), ('save',), ('replicaof', 'no', 'one'),
+            ('psubscribe', '*'), ('eval', "return redis.call('get', 'session:1')", '0'),
+            ('swapdb', '0', '1'), ('client', 'kill', 'id', '1'), ('module', 'list'),
+        ]
+        for words in may_not:
+            with self.subTest(may_not=words):
+                self.assertRegex(redis(*words), "NOPERM|can't run|can't access|No permissions")
+
+
+if __name__ == '__main__':
+    unittest.main()
