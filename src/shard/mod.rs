@@ -7,8 +7,8 @@
 //! monoio runtime; the simulation in `tests/sim` carries them by the numbers of a seed.
 //!
 //! Read `state` (what a shard is), `connection`, `handshake` (HTTP), `admission`, `ingest` (bytes
-//! to frames), `apply` (frames to effects), `auth`, `relay`, `fanout`, `flush`, `closing`, `timers`,
-//! then `mailbox`, `runtime`, `carry`, `polled` and `load`.
+//! to frames), `apply` (frames to effects), `auth`, `relay`, `fanout`, `flush`, `closing`,
+//! `timers`, then `mailbox`, `runtime`, `carry`, `polled` and `load`.
 #![forbid(unsafe_code)]
 
 mod admission;
