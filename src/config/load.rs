@@ -281,6 +281,7 @@ impl Loaded {
             return Err(self.wrong("metrics.service", problem, "use ASCII characters only"));
         }
         self.auth_contradictions()?;
+        self.tls_contradictions()?;
         self.relay_contradictions()
     }
 
@@ -487,12 +488,12 @@ mod tests {
 
     #[test]
     fn settings_of_later_versions_say_so() {
-        let expected = "(file:1): this version has no TLS yet; remove the setting";
-        check_file("tls.cert = 'x'", &format!("tls.cert {expected}"));
+        let expected = "(file:1): this version has no drain window yet; remove the setting";
+        check_file("drain.window = 'x'", &format!("drain.window {expected}"));
         check_environment(
-            &[("RINGWAY_TLS_CERT", "x")],
-            "RINGWAY_TLS_CERT (environment RINGWAY_TLS_CERT): this version has no TLS yet; remove \
-             the setting",
+            &[("RINGWAY_SERVER_DEMO", "x")],
+            "RINGWAY_SERVER_DEMO (environment RINGWAY_SERVER_DEMO): this version has no demo page \
+             yet; remove the setting",
         );
     }
 

@@ -29,6 +29,7 @@ mod rule;
 pub mod settings;
 mod source;
 mod suggest;
+mod tls;
 mod value;
 
 pub use error::ConfigError;

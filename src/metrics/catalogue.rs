@@ -57,6 +57,13 @@ pub const HANDSHAKES: Series = series(
     Some("result"),
     "Upgrade requests answered or given up, by result.",
 );
+/// TLS handshakes of clients, by [`TlsHandshake`].
+pub const TLS_HANDSHAKES: Series = series(
+    "websocket_tls_handshakes_total",
+    Kind::Counter,
+    Some("result"),
+    "TLS handshakes of clients, by result; a client that leaves in the middle does not count.",
+);
 /// Messages from peers.
 pub const MESSAGES_RECEIVED: Series = series(
     "websocket_messages_received_total",
@@ -171,9 +178,10 @@ pub const IO_DRIVER: Series = series(
 );
 
 /// All series, in the order of the page.
-pub const SERIES: [Series; 37] = [
+pub const SERIES: [Series; 38] = [
     CONNECTIONS_ACTIVE,
     HANDSHAKES,
+    TLS_HANDSHAKES,
     MESSAGES_RECEIVED,
     MESSAGES_SENT,
     PROCESSING_TIME,
@@ -277,6 +285,18 @@ label! {
         Draining = "draining",
         /// The peer went away before the head was complete.
         Abandoned = "abandoned",
+    }
+}
+
+label! {
+    /// How a TLS handshake of a client ended.
+    TlsHandshake {
+        /// With a signature of our key.
+        Full = "full",
+        /// With a ticket of an earlier session.
+        Resumed = "resumed",
+        /// Not at all: the two had nothing in common, or one did not trust the other.
+        Failed = "failed",
     }
 }
 

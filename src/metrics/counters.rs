@@ -15,6 +15,7 @@ use crate::metrics::catalogue::Handshake;
 use crate::metrics::catalogue::Label;
 use crate::metrics::catalogue::Refusal;
 use crate::metrics::catalogue::Rejected;
+use crate::metrics::catalogue::TlsHandshake;
 use crate::metrics::relay::RelayCounters;
 
 /// A number that only rises. One writer.
@@ -186,6 +187,8 @@ pub struct ShardCounters {
     pub connections_active: Gauge,
     /// Handshakes by result.
     pub handshakes: Labelled<Handshake, { Handshake::ALL.len() }>,
+    /// TLS handshakes of clients by result.
+    pub tls_handshakes: Labelled<TlsHandshake, { TlsHandshake::ALL.len() }>,
     /// Messages received.
     pub messages_received: Counter,
     /// Messages put into outboxes.

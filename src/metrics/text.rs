@@ -51,6 +51,7 @@ pub fn render(shards: &[Arc<ShardCounters>], info: &Info) -> String {
     let families: Vec<_> = [
         by_core(catalogue::CONNECTIONS_ACTIVE, |it| it.connections_active.get()),
         labelled(catalogue::HANDSHAKES, shards, |it| &it.handshakes),
+        labelled(catalogue::TLS_HANDSHAKES, shards, |it| &it.tls_handshakes),
         total(catalogue::MESSAGES_RECEIVED, |it| it.messages_received.get()),
         total(catalogue::MESSAGES_SENT, |it| it.messages_sent.get()),
         histogram(catalogue::PROCESSING_TIME, shards, |it| &it.processing_time),

@@ -37,6 +37,7 @@ use crate::shard::runtime::Setup;
 
 mod auth;
 mod banner;
+mod certificates;
 mod emf;
 mod host;
 mod keys;
@@ -83,6 +84,8 @@ struct Running {
     emf: Option<emf::Writer>,
     /// Has the keys read again.
     keys: mpsc::Sender<()>,
+    /// The certificate, where the public listener has one.
+    reload: Option<certificates::Reload>,
 }
 
 fn start(loaded: &Loaded) -> Result<Running, StartError> {
@@ -111,8 +114,10 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let admin_address = admin.first().and_then(|it| it.local_addr().ok());
     let home_seed = host::random_seed();
     let links = start_links(settings)?;
+    let (certificates, reload) = certificates::load(settings.tls.as_ref(), cores)?;
     let mut shards = Vec::with_capacity(cores);
-    for ((index, listener), mailboxes) in (0_u8..).zip(listeners).zip(mailboxes) {
+    let own = listeners.into_iter().zip(mailboxes).zip(certificates);
+    for (index, ((listener, mailboxes), certificates)) in (0_u8..).zip(own) {
         let id = ShardId(index);
         let identity = Identity {
             id,
@@ -133,6 +138,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
                 clock,
                 driver,
                 links: links.clone(),
+                certificates,
                 shutdown_timeout: settings.server.shutdown_timeout,
             },
         };
@@ -156,7 +162,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
         settings,
         host: &host,
     });
-    Ok(Running { health, doorbells, shards, events, live, emf, keys })
+    Ok(Running { health, doorbells, shards, events, live, emf, keys, reload })
 }
 
 /// Tells health and counters which relay this is.
@@ -290,6 +296,7 @@ impl Running {
                     if self.keys.send(()).is_err() {
                         tracing::debug!("nobody reads keys");
                     }
+                    self.reload.iter().for_each(certificates::Reload::run);
                 }
                 Ok(Event::Signal(signal)) if is_draining => {
                     tracing::warn!(signal, "told again: ending at once");

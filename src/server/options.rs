@@ -91,6 +91,7 @@ pub(super) fn shard_options(
         auth: auth::shard_options(&settings.auth, &rules, keys),
         rules,
         origins,
+        has_tls: settings.tls.is_some(),
         has_echo: settings.server.echo,
         handshake_timeout: settings.server.handshake_timeout,
         first_frame_timeout: settings.server.first_frame_timeout,

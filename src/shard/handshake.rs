@@ -175,7 +175,8 @@ impl Shard {
         let peer = self.connections.get(id.0).map(|it| it.peer.ip());
         let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let trusted = &self.options.admission.trusted_proxies;
-        let seen = http::forwarded::of(request, peer, "http", trusted);
+        let scheme = if self.options.has_tls { "https" } else { "http" };
+        let seen = http::forwarded::of(request, peer, scheme, trusted);
         let origin = request.header("origin");
         if let Some(origin) = origin.filter(|origin| !self.is_allowed(origin, &seen)) {
             self.counters.rejected.of(Rejected::Origin).add(1);

@@ -8,7 +8,8 @@
 //!
 //! Read `state` (what a shard is), `connection`, `handshake` (HTTP), `admission`, `ingest` (bytes
 //! to frames), `apply` (frames to effects), `auth`, `relay`, `fanout`, `flush`, `closing`,
-//! `timers`, then `mailbox`, `runtime`, `carry`, `polled` and `load`.
+//! `timers`, then `mailbox`, `runtime`, `carry` and `polled`, `link` (connections to Redis) and
+//! `secure` (TLS of the listener).
 #![forbid(unsafe_code)]
 
 mod admission;
@@ -28,6 +29,8 @@ pub mod mailbox;
 mod polled;
 mod relay;
 pub mod runtime;
+pub mod secure;
+mod sending;
 mod state;
 mod tasks;
 mod timers;

@@ -75,6 +75,8 @@ pub struct Options {
     pub auth: Option<AuthOptions>,
     /// Pages of other origins that may connect; empty means the same origin only.
     pub origins: OriginPatterns,
+    /// Whether the listener speaks TLS: what a page's own origin begins with.
+    pub has_tls: bool,
     /// Whether `/echo` is served.
     pub has_echo: bool,
     /// How long an HTTP head may take.

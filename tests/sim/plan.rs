@@ -129,6 +129,7 @@ impl Plan {
             admission: Admission::default(),
             auth: None,
             origins: OriginPatterns::default(),
+            has_tls: false,
             has_echo: true,
             handshake_timeout: HANDSHAKE_TIMEOUT,
             first_frame_timeout: FIRST_FRAME_TIMEOUT,

@@ -5,6 +5,7 @@ mod admission;
 mod auth;
 mod relay;
 mod text;
+mod tls;
 
 use crate::config::knob::Kind;
 use crate::config::knob::Knob;
@@ -13,6 +14,7 @@ use admission::LIMITS;
 use admission::PROXIES;
 use auth::AUTH;
 use relay::RELAY;
+use tls::TLS;
 
 pub use text::help_text;
 pub use text::markdown_table;
@@ -21,8 +23,8 @@ pub use text::markdown_table;
 pub static KNOBS: &[Knob] = &ALL;
 
 static ALL: [Knob;
-    PROXIES.len() + HEAD.len() + RELAY.len() + AUTH.len() + LIMITS.len() + TAIL.len()] =
-    joined(&[PROXIES, HEAD, RELAY, AUTH, LIMITS, TAIL]);
+    PROXIES.len() + HEAD.len() + TLS.len() + RELAY.len() + AUTH.len() + LIMITS.len() + TAIL.len()] =
+    joined(&[PROXIES, HEAD, TLS, RELAY, AUTH, LIMITS, TAIL]);
 
 /// What stands before the sections that have files of their own.
 const HEAD: &[Knob] = &[
@@ -286,7 +288,6 @@ pub(super) const LATER: &[(&str, &str)] = &[
     ("server.demo", "demo page"),
     ("server.max_connection_age", "limit of a connection's age"),
     ("state", "state directory"),
-    ("tls", "TLS"),
 ];
 
 const HOUR: u64 = 3_600_000;

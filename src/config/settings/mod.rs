@@ -6,6 +6,7 @@
 mod admission;
 mod auth;
 mod relay;
+mod tls;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ pub use auth::RuleSettings;
 pub use relay::Envelope;
 pub use relay::RelayMode;
 pub use relay::RelaySettings;
+pub use tls::TlsSettings;
 
 /// All settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub struct Settings {
     pub admin: AdminSettings,
     /// `io.*`
     pub io: IoSettings,
+    /// `tls.*`; `None` where clients connect without TLS.
+    pub tls: Option<TlsSettings>,
     /// `relay.*`
     pub relay: RelaySettings,
     /// `auth.*`
@@ -314,6 +318,7 @@ impl Settings {
                 driver: values.choice("io.driver", Driver::NAMES),
                 ring_entries: values.number("io.ring_entries"),
             },
+            tls: TlsSettings::build(values),
             relay: RelaySettings::build(values),
             auth: AuthSettings::build(values),
             limits: LimitSettings::build(values),

@@ -40,6 +40,7 @@ pub(super) fn defaults() -> Options {
         admission: Admission::default(),
         auth: None,
         origins: OriginPatterns::parse(["*"]).expect("all origins"),
+        has_tls: false,
         has_echo: false,
         handshake_timeout: Duration::from_secs(10),
         first_frame_timeout: Duration::from_secs(60),
