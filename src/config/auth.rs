@@ -57,7 +57,7 @@ impl Loaded {
             return Err(self.wrong("server.trusted_proxies", &problem, remedy));
         }
         let is_on = admission.proxy_protocol != ProxyProtocol::Off;
-        if is_on && self.settings.tls.cert.is_some() {
+        if is_on && self.settings.tls.is_some() {
             let problem = "it would stand before the TLS of tls.cert, where it is not looked for";
             let remedy = "let the load balancer end TLS, or have it pass on without the protocol";
             return Err(self.wrong("server.proxy_protocol", problem, remedy));

@@ -1,4 +1,4 @@
-//! The numbers of authentication: its series, its label, and where a shard counts them.
+//! The numbers of who is let on, and how fast: series, their label, and where a shard counts them.
 
 use crate::metrics::catalogue::Kind;
 use crate::metrics::catalogue::Label;
@@ -28,6 +28,14 @@ pub const KNOWN: Series = series(
     Kind::Counter,
     None,
     "Tokens that were judged before, good or bad, and cost no signature check.",
+);
+
+/// Times a connection was not read because it sent too fast.
+pub const THROTTLED: Series = series(
+    "websocket_throttled_total",
+    Kind::Counter,
+    None,
+    "Times a connection was not read for a while because it sent too fast.",
 );
 
 label! {

@@ -155,13 +155,6 @@ pub const RELAY_PAUSED: Series = series(
     None,
     "Times reading a publisher was paused because the mailbox of another core was full.",
 );
-/// Times a connection was not read because it sent too fast.
-pub const THROTTLED: Series = series(
-    "websocket_throttled_total",
-    Kind::Counter,
-    None,
-    "Times a connection was not read for a while because it sent too fast.",
-);
 /// STOMP frames refused, by [`Refusal`].
 pub const REFUSALS: Series = series(
     "websocket_refusals_total",
@@ -201,7 +194,7 @@ pub const SERIES: [Series; 38] = [
     BYTES_SENT,
     RELAY_MAIL,
     RELAY_PAUSED,
-    THROTTLED,
+    auth::THROTTLED,
     REFUSALS,
     auth::REJECTED,
     auth::SIGNATURES,

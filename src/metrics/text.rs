@@ -71,7 +71,7 @@ pub fn render(shards: &[Arc<ShardCounters>], info: &Info) -> String {
         total(catalogue::BYTES_SENT, |it| it.bytes_sent.get()),
         total(catalogue::RELAY_MAIL, |it| it.relay_mail.get()),
         total(catalogue::RELAY_PAUSED, |it| it.relay_paused.get()),
-        total(catalogue::THROTTLED, |it| it.throttled.get()),
+        total(auth::THROTTLED, |it| it.throttled.get()),
         labelled(catalogue::REFUSALS, shards, |it| &it.refusals),
         labelled(auth::REJECTED, shards, |it| &it.auth.rejected),
         total(auth::SIGNATURES, |it| it.auth.signatures.get()),

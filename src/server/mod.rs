@@ -148,9 +148,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let emf = emf::Writer::start(&settings.metrics, info, &counters, clock)?;
     let tokens = Arc::clone(&live.tokens);
     let view = admin::View { counters, health: Arc::clone(&health), info, tokens };
-    for listener in admin {
-        spawn_admin(listener, view.clone())?;
-    }
+    admin.into_iter().try_for_each(|listener| spawn_admin(listener, view.clone()))?;
     let keys = keeper.start(settings.auth.is_on(), outside)?;
     wait_until_started(&events, cores)?;
     banner::print(&banner::Facts {
