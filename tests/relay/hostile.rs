@@ -145,7 +145,7 @@ fn with_a_key_only_signed_and_fresh_messages_count() {
     publish(&|_| {});
     alice.expect("s", "signed");
     one.await_metric(DROPPED, "unsigned", 1.0);
-    one.await_metric(DROPPED, "bad_signature", 5.0);
+    one.await_metric(DROPPED, "bad-signature", 5.0);
     // The stranger takes none of theirs either.
     let mut eve = Client::session(&stranger, "eve");
     eve.subscribe("s", "/topic/room.1");
@@ -208,7 +208,7 @@ fn only_who_has_the_key_can_tell_a_server_to_drain() {
     // Each of two shards hears each.
     for server in [&one, &two] {
         server.await_metric(DROPPED, "unsigned", 2.0);
-        server.await_metric(DROPPED, "bad_signature", 2.0);
+        server.await_metric(DROPPED, "bad-signature", 2.0);
         server.await_metric(DROPPED, "control", 2.0);
     }
     // Without a key nobody can prove anything.
