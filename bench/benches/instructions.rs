@@ -2,8 +2,9 @@
 //! counts: unlike times they are the same on a busy machine.
 //!
 //! `cargo bench -p ringway-bench --bench instructions` compares and exits 1 beyond the threshold;
-//! with `-- --update` it writes the counts anew. Another compiler, C library or CPU counts otherwise:
-//! then only a large change is a failure, and the counts are to be renewed in a commit of their own.
+//! with `-- --update` it writes the counts anew. Another compiler, C library or CPU counts
+//! otherwise: then only a large change is a failure, and the counts are to be renewed in a commit
+//! of their own.
 
 mod paths;
 
