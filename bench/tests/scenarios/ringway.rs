@@ -31,7 +31,8 @@ fn run_with(prefix: &str, scenario: &str, settings: &str) -> Outcome {
     let path = if scenario == "echo" { "path = '/echo'" } else { "" };
     let outcome = measure(&format!(
         "scenario = '{scenario}'\nlaunch = '{prefix} {} --listen 127.0.0.1:0 \
-         --admin-listen 127.0.0.1:0 --cores {{cores}} --echo --log-level warn'\n{path}\nconnections = 20\nwarm-up = 0.2\n\
+         --admin-listen 127.0.0.1:0 --cores {{cores}} --echo \
+         --log-level warn'\n{path}\nconnections = 20\nwarm-up = 0.2\n\
          seconds = 0.5\nsettle = 2.0\ntimeout = 20.0\n[[case]]\n{settings}",
         server().display()
     ));
