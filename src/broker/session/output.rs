@@ -15,7 +15,7 @@ use crate::proto::stomp::Version;
 pub enum Output {
     /// Put this STOMP frame in the outbox, as one text message.
     Reply(Vec<u8>),
-    /// Enter the subscription, then tell [`Session::subscribed`]; the receipt waits for the relay.
+    /// Enter the subscription, then tell `Session::subscribed`; the receipt waits for the relay.
     Subscribe(Subscribe),
     /// Take the subscription out of the table.
     Unsubscribe(SubscriptionKey),
