@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use crate::metrics::auth::AuthCounters;
 use crate::metrics::catalogue::CloseCode;
 use crate::metrics::catalogue::ConnectionError;
 use crate::metrics::catalogue::Handshake;
@@ -226,8 +227,12 @@ pub struct ShardCounters {
     pub relay_mail: Counter,
     /// Times a publisher was paused for want of credit.
     pub relay_paused: Counter,
+    /// Times a connection was not read because it sent too fast.
+    pub throttled: Counter,
     /// STOMP frames refused, by reason.
     pub refusals: Labelled<Refusal, { Refusal::ALL.len() }>,
+    /// What became of tokens.
+    pub auth: AuthCounters,
     /// What the shard's relay has done.
     pub relay: RelayCounters,
 }

@@ -11,6 +11,7 @@
 //! [`text`] (how they are shown), then [`health`] (whether the process is well).
 #![forbid(unsafe_code)]
 
+pub mod auth;
 pub mod catalogue;
 mod close_code;
 pub mod counters;
@@ -21,6 +22,7 @@ pub mod relay;
 pub mod text;
 pub mod turn;
 
+pub use auth::TokenRejected;
 pub use catalogue::CloseCode;
 pub use catalogue::ConnectionError;
 pub use catalogue::Driver;

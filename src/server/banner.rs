@@ -42,7 +42,11 @@ fn write(out: &mut impl Write, facts: &Facts<'_>) -> io::Result<()> {
         "up to {} connections ({} open files allowed)",
         resolved.connections, host.nofile
     )?;
-    writeln!(out, "authentication is off: every client is who its CONNECT login says")?;
+    if facts.settings.auth.is_on() {
+        writeln!(out, "authentication is on: every client needs a token")?;
+    } else {
+        writeln!(out, "authentication is off: every client is who its CONNECT login says")?;
+    }
     let (Some(public), Some(admin)) = (facts.public, facts.admin) else {
         return out.flush();
     };

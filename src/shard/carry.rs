@@ -1,5 +1,6 @@
 //! Carries the relay's links between the shard and their sockets.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use crate::broker::relay::redis::LinkAction;
@@ -15,8 +16,8 @@ impl Core {
     pub(super) fn carry_links(self: &Rc<Self>, links: &Rc<Links>, shard: &mut Shard) {
         while let Some(action) = shard.poll_link_action() {
             match action {
-                LinkAction::Open { link, address } => {
-                    links.open(self, link.0, &address.host, address.port);
+                LinkAction::Open { link, address, beside } => {
+                    links.open(self, link.0, &address.host, address.port, beside);
                 }
                 LinkAction::Close { link } => links.close(link.0),
             }
@@ -28,8 +29,8 @@ impl Core {
 }
 
 impl Owner for Core {
-    fn handle_connected(&self, link: u64) {
-        self.shard.borrow_mut().handle_link_connected(self.now(), LinkId(link));
+    fn handle_connected(&self, link: u64, peer: SocketAddr) {
+        self.shard.borrow_mut().handle_link_connected(self.now(), LinkId(link), peer);
         self.notify();
     }
 

@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::io::poller::Readiness;
 use crate::shard::connection::ConnectionId;
 use crate::shard::runtime::Core;
 use crate::shard::runtime::Owned;
 use crate::shard::runtime::RECEIVE_BYTES;
+use crate::shard::tasks::after;
 use crate::shard::tasks::yield_once;
 
 /// A connection that may have something to receive.
@@ -83,9 +85,26 @@ impl Core {
         })
     }
 
+    /// Reads a connection that sent too fast once it may again, in a task of its own.
+    fn read_later(self: &Rc<Self>, ready: Ready, pause: Duration) {
+        let core = Rc::clone(self);
+        after(pause, async move {
+            // Whatever edges came meanwhile were let go: it is read until there is nothing.
+            let ready = Ready { has_ended: true, ..ready };
+            while core.receive_share(ready) {
+                yield_once().await;
+            }
+            core.flush_once();
+        });
+    }
+
     /// Receives once; `true` when there may be more to receive.
     fn receive_share(self: &Rc<Self>, ready: Ready) -> bool {
         let Some(owned) = self.owned(ready.id) else { return false };
+        if self.read_pause(ready.id).is_some() {
+            // Whoever made it wait reads it afterwards.
+            return false;
+        }
         if let Some(secure) = owned.secure.as_ref().filter(|it| it.is_handshaking()) {
             self.queue_handshake(&owned, secure);
             return false;
@@ -99,6 +118,11 @@ impl Core {
         match received {
             Ok(0) => {
                 self.close(owned);
+                false
+            }
+            Ok(_) if self.read_pause(ready.id).is_some() => {
+                let pause = self.read_pause(ready.id).unwrap_or_default();
+                self.read_later(ready, pause);
                 false
             }
             // An edge comes for what arrives after a short read, unless it came with the end.

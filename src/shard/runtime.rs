@@ -217,7 +217,12 @@ impl Core {
             };
             match received {
                 Ok(0) => break,
-                Ok(_) => receives_count += 1,
+                Ok(_) => {
+                    receives_count += 1;
+                    if let Some(pause) = self.read_pause(owned.id) {
+                        monoio::time::sleep(pause).await;
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => receives_count = 0,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => break,
@@ -262,6 +267,11 @@ impl Core {
         }
     }
 
+    /// How long the connection is not to be read.
+    pub(super) fn read_pause(&self, id: ConnectionId) -> Option<Duration> {
+        self.shard.borrow().read_pause(self.recent.get(), id)
+    }
+
     pub(super) fn take(self: &Rc<Self>, id: ConnectionId, bytes: &mut [u8]) {
         let now = self.now();
         let mut shard = self.shard.borrow_mut();
@@ -296,6 +306,7 @@ impl Core {
             let mut mailboxes = self.mailboxes.borrow_mut();
             let mut shard = self.shard.borrow_mut();
             let now = self.now();
+            mailboxes.receive_notices(now, &mut shard);
             mailboxes.send(now, &mut shard);
             let has_taken = mailboxes.receive(now, &mut shard);
             self.time_fan_out(now, &mut shard);
@@ -321,6 +332,7 @@ impl Core {
         let counters = shard.counters();
         counters.lag.observe(now.instant.since(due_at));
         self.load.borrow_mut().observe(now.instant, clock::thread_cpu(), counters);
+        self.mailboxes.borrow().tell_lack(&mut shard);
         drop(shard);
         self.notify();
     }

@@ -15,4 +15,5 @@ mod operations;
 mod session;
 mod subscriptions;
 mod tls;
+mod tokens;
 mod websocket;

@@ -11,6 +11,7 @@ use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -68,8 +69,8 @@ pub(super) struct Taken {
 
 /// Whose links these are. Links have numbers that are never used twice.
 pub(super) trait Owner: 'static {
-    /// The link is connected and, with TLS, safe: it wants to be told what to send.
-    fn handle_connected(&self, link: u64);
+    /// The link is connected to `peer` and, with TLS, safe: it wants to be told what to send.
+    fn handle_connected(&self, link: u64, peer: SocketAddr);
     /// Bytes came; they may be changed where they lie.
     fn handle_bytes(&self, link: u64, bytes: &mut [u8]) -> Taken;
     /// The link is over, by nobody's wish. Said once, and not of a link that was closed.
@@ -108,13 +109,20 @@ impl Links {
     }
 
     /// Opens a link; it is answered with [`Owner::handle_connected`] or [`Owner::handle_lost`], but
-    /// not before this returns.
-    pub(super) fn open<O: Owner>(self: &Rc<Self>, owner: &Rc<O>, link: u64, host: &str, port: u16) {
+    /// not before this returns. Of the addresses of `host`, `beside` is tried first.
+    pub(super) fn open<O: Owner>(
+        self: &Rc<Self>,
+        owner: &Rc<O>,
+        link: u64,
+        host: &str,
+        port: u16,
+        beside: Option<SocketAddr>,
+    ) {
         let link = Rc::new(Link { number: link, ..Link::default() });
         self.links.borrow_mut().insert(link.number, Rc::clone(&link));
         let (links, owner, host) = (Rc::clone(self), Rc::clone(owner), Box::<str>::from(host));
         monoio::spawn(async move {
-            let why = link.carry(&links.options, &owner, &host, port).await;
+            let why = link.carry(&links.options, &owner, (&host, port), beside).await;
             links.links.borrow_mut().remove(&link.number);
             link.lose(&*owner, &why);
         });
@@ -158,11 +166,11 @@ impl Link {
         self: &Rc<Self>,
         options: &Options,
         owner: &Rc<O>,
-        host: &str,
-        port: u16,
+        (host, port): (&str, u16),
+        beside: Option<SocketAddr>,
     ) -> String {
-        let socket = match connect::connect(options, host, port).await {
-            Ok(socket) => Rc::new(socket),
+        let (socket, peer) = match connect::connect(options, host, port, beside).await {
+            Ok((socket, peer)) => (Rc::new(socket), peer),
             Err(why) => return why,
         };
         if self.is_over.get() {
@@ -192,7 +200,7 @@ impl Link {
             return String::new();
         }
         self.is_open.set(true);
-        owner.handle_connected(self.number);
+        owner.handle_connected(self.number, peer);
         self.writer.notify();
         match reader.read(&**owner).await {
             Ok(()) => "the server closed the connection".to_owned(),

@@ -31,11 +31,13 @@ struct Talker {
     /// Bytes of whole lines.
     heard: RefCell<Vec<u8>>,
     told: RefCell<Vec<String>>,
+    peers: RefCell<Vec<SocketAddr>>,
     gives_count: Cell<usize>,
 }
 
 impl Owner for Talker {
-    fn handle_connected(&self, link: u64) {
+    fn handle_connected(&self, link: u64, peer: SocketAddr) {
+        self.peers.borrow_mut().push(peer);
         self.told.borrow_mut().push(format!("{link} connected"));
     }
 
@@ -67,7 +69,7 @@ struct World {
 
 impl World {
     fn open(&self, link: u64, host: &str, port: u16) {
-        self.links.open(&self.talker, link, host, port);
+        self.links.open(&self.talker, link, host, port, None);
     }
 
     fn say(&self, link: u64, command: &[u8]) {
@@ -314,6 +316,23 @@ fn a_name_is_resolved_anew_for_every_link_and_all_its_addresses_are_tried() {
         world.open(3, "redis.test", 1);
         world.until_told("3 connected").await;
         world.links.close(3);
+    });
+}
+
+#[test]
+fn a_link_is_connected_beside_its_pair_where_the_name_still_leads_there() {
+    let at = |last: u8, port: u16| SocketAddr::from(([127, 0, 0, last], port));
+    let listeners = [1, 2].map(|last| TcpListener::bind(at(last, 0)).unwrap());
+    let found = listeners.each_ref().map(|it| it.local_addr().unwrap());
+    let lookup = move || -> Lookup { Box::new(move |_, _| Ok(found.to_vec())) };
+    on_both_drivers(lookup, None, async |world| {
+        let besides = [None, Some(found[1]), Some(found[0]), Some(at(3, 1))];
+        for (link, beside) in (1..).zip(besides) {
+            world.links.open(&world.talker, link, "redis.test", 1, beside);
+            world.until_told(&format!("{link} connected")).await;
+            world.links.close(link);
+        }
+        assert_eq!(*world.talker.peers.borrow(), [found[0], found[1], found[0], found[0]]);
     });
 }
 

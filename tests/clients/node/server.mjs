@@ -1,7 +1,7 @@
 // Starts the real server for a file of tests; waits for events with a deadline, never sleeps.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 
@@ -53,6 +53,14 @@ function setting(name) {
   const value = process.env[name];
   assert.ok(value, `${name} must be set: run these through ./test clients`);
   return value;
+}
+
+/** A token that `ringway token` makes with these arguments. */
+export function makeToken(...args) {
+  const binary = setting('EDGE_BIN');
+  return execFileSync(binary, ['token', ...args], { stdio: ['ignore', 'pipe', 'ignore'] })
+    .toString()
+    .trim();
 }
 
 /** Starts a server as the environment asks; ends with `stop()`, which asserts a clean exit. */

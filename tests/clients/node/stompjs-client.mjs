@@ -28,6 +28,26 @@ export async function connect(server, login, options = {}) {
   return session;
 }
 
+/** Connects with headers for which it is refused: the ERROR, and the event of the close. */
+export async function refused(server, connectHeaders) {
+  const client = new Client({
+    webSocketFactory: () => new WebSocket(server.url, ['v12.stomp']),
+    connectHeaders,
+    reconnectDelay: 0,
+  });
+  const errors = new Queue();
+  const closes = new Queue();
+  client.onStompError = (frame) => errors.push(frame);
+  client.onWebSocketClose = (event) => closes.push(event);
+  client.activate();
+  const answer = {
+    error: await errors.next('the ERROR'),
+    close: await closes.next('the close'),
+  };
+  await client.deactivate();
+  return answer;
+}
+
 let receiptsCount = 0;
 
 /** What a test does with a connected client. */

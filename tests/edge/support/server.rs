@@ -155,6 +155,15 @@ impl Server {
         rustix::process::kill_process(id, signal).expect("our child is there until we wait");
     }
 
+    /// Ends the server, and returns all that it has said.
+    #[track_caller]
+    pub(crate) fn end(&mut self) -> &[String] {
+        self.signal(Signal::TERM);
+        self.await_exit();
+        self.seen.extend(self.output.iter());
+        &self.seen
+    }
+
     /// Waits until the process has ended.
     #[track_caller]
     pub(crate) fn await_exit(&mut self) -> ExitStatus {

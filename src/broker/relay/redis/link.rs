@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::net::SocketAddr;
 
 use crate::broker::relay::redis::batch::Batch;
 use crate::broker::relay::redis::counts::cleaned;
@@ -60,6 +61,8 @@ pub(super) enum Fault {
     Lost(String),
     ConnectTimeout,
     Silent,
+    /// Its pair was connected later, to this server: the name has moved.
+    Moved(SocketAddr),
     /// A replica, or a primary that has become one.
     Replica,
     /// A Sentinel, or something else that is no primary.
@@ -78,6 +81,7 @@ impl fmt::Display for Fault {
             Self::Lost(why) => write!(out, "connection lost: {why}"),
             Self::ConnectTimeout => out.write_str("no connection in time"),
             Self::Silent => out.write_str("no answer in time"),
+            Self::Moved(peer) => write!(out, "the name leads to {peer} now"),
             Self::Replica => out.write_str("it is a replica, which is not used"),
             Self::NoPrimary(what) => write!(out, "it is no primary but \"{what}\""),
             Self::Denied(text) => {
@@ -105,6 +109,8 @@ pub(super) struct Link {
     pub(super) id: LinkId,
     pub(super) part: Part,
     pub(super) address: Address,
+    /// What the address led to, once it is connected.
+    pub(super) peer: Option<SocketAddr>,
     phase: Phase,
     opened_at: Instant,
     received_at: Instant,
@@ -128,6 +134,7 @@ impl Link {
             id,
             part,
             address,
+            peer: None,
             phase: Phase::Opening,
             opened_at: now,
             received_at: now,
@@ -150,10 +157,11 @@ impl Link {
         self.expected.iter().any(|(_, it)| matches!(it, Expect::Slots))
     }
 
-    pub(super) fn handle_connected(&mut self, now: Instant, options: &Options) {
+    pub(super) fn handle_connected(&mut self, now: Instant, peer: SocketAddr, options: &Options) {
         if self.phase != Phase::Opening {
             return;
         }
+        self.peer = Some(peer);
         self.phase = Phase::Greeting;
         self.received_at = now;
         let user = options.user.as_deref().unwrap_or("default");

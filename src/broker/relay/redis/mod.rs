@@ -42,6 +42,7 @@ mod transmit;
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -256,13 +257,14 @@ impl Redis {
         self.dirty.pop_front()
     }
 
-    /// A link is connected, TLS included.
-    pub fn handle_connected(&mut self, now: Instant, id: LinkId) {
+    /// A link is connected to `peer`, TLS included.
+    pub fn handle_connected(&mut self, now: Instant, id: LinkId, peer: SocketAddr) {
         let Self { options, links, nodes, scout, .. } = self;
         if let Some(link) = link_of(links, nodes, scout, id) {
-            link.handle_connected(now, options);
+            link.handle_connected(now, peer, options);
         }
-        self.mark_dirty();
+        self.leave_former(now, id, peer);
+        self.finish(now);
     }
 
     /// A link could not be connected, or has ended.

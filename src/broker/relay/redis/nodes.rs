@@ -1,5 +1,6 @@
 //! Links come, become ready, fail and are tried again; nodes come and go with the cluster.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::broker::refusal::Code;
@@ -34,7 +35,8 @@ impl Redis {
                     continue;
                 }
                 let address = it.address().clone();
-                let link = self.open(now, part, Some(node), address);
+                let beside = it.side(other(part)).link.as_ref().and_then(|it| it.peer);
+                let link = self.open(now, part, Some(node), address, beside);
                 if let Some(it) = self.nodes.get_mut(&node) {
                     it.side_mut(part).link = Some(link);
                 }
@@ -46,15 +48,23 @@ impl Redis {
             let mut addresses = self.options.addresses.clone();
             addresses.extend(self.ids.keys().cloned());
             let address = addresses.swap_remove(self.scout_at % addresses.len());
-            self.scout = Some(self.open(now, Part::Scout, None, address));
+            self.scout = Some(self.open(now, Part::Scout, None, address, None));
         }
     }
 
-    fn open(&mut self, now: Instant, part: Part, node: Option<NodeId>, address: Address) -> Link {
+    fn open(
+        &mut self,
+        now: Instant,
+        part: Part,
+        node: Option<NodeId>,
+        address: Address,
+        beside: Option<SocketAddr>,
+    ) -> Link {
         let id = LinkId(self.next_link);
         self.next_link += 1;
         self.links.insert(id, Place { node, part });
-        self.actions.push_back(LinkAction::Open { link: id, address: address.clone() });
+        let action = LinkAction::Open { link: id, address: address.clone(), beside };
+        self.actions.push_back(action);
         Link::new(id, part, address, now)
     }
 
@@ -64,16 +74,11 @@ impl Redis {
         let Some(Place { node, part }) = self.links.get(&id).copied() else { return };
         let Some(node) = node else { return self.fail_scout(now, fault, is_gone) };
         let Some(link) = self.take_link(node, part, is_gone) else { return };
-        self.counts.lost += 1;
-        let what = match part {
-            Part::Subscriber => "subscriber",
-            Part::Publisher | Part::Scout => "publisher",
-        };
-        self.note(Level::Warn, format!("Redis at {}, {what}: {fault}", link.address));
+        self.note_lost(&link, fault);
         self.topology_due = now;
         let was_ready = link.is_ready();
         let is_elsewhere = matches!(fault, Fault::Replica | Fault::NoPrimary(_));
-        let other = if part == Part::Subscriber { Part::Publisher } else { Part::Subscriber };
+        let other = other(part);
         self.clear(node, link);
         let backoff_min = self.options.backoff_min;
         let Some(it) = self.nodes.get_mut(&node) else { return };
@@ -100,6 +105,36 @@ impl Redis {
             it.subscriber.retry_at = now.after(pause);
             it.publisher.retry_at = now.after(pause);
         }
+    }
+
+    /// A link is connected to `peer`. Where its pair is connected elsewhere, the name has moved,
+    /// and the pair follows: who listens to one server and tells another does not hear itself.
+    pub(super) fn leave_former(&mut self, now: Instant, id: LinkId, peer: SocketAddr) {
+        let Some(Place { node: Some(node), part }) = self.links.get(&id).copied() else { return };
+        let former = other(part);
+        let link = self.nodes.get(&node).and_then(|it| it.side(former).link.as_ref());
+        if link.and_then(|it| it.peer).is_none_or(|it| it == peer) {
+            return;
+        }
+        let Some(link) = self.take_link(node, former, false) else { return };
+        self.note_lost(&link, &Fault::Moved(peer));
+        self.clear(node, link);
+        let failures_count = self.nodes.get(&node).map_or(0, |it| it.failures_count);
+        // At once the first time; a name that leads elsewhere each time must not keep us busy.
+        let pause = if failures_count < 2 { Duration::ZERO } else { self.backoff(failures_count) };
+        if let Some(it) = self.nodes.get_mut(&node) {
+            it.failures_count += 1;
+            it.side_mut(former).retry_at = now.after(pause);
+        }
+    }
+
+    fn note_lost(&mut self, link: &Link, fault: &Fault) {
+        self.counts.lost += 1;
+        let what = match link.part {
+            Part::Subscriber => "subscriber",
+            Part::Publisher | Part::Scout => "publisher",
+        };
+        self.note(Level::Warn, format!("Redis at {}, {what}: {fault}", link.address));
     }
 
     fn fail_scout(&mut self, now: Instant, fault: &Fault, is_gone: bool) {
@@ -263,5 +298,13 @@ impl Redis {
 
     pub(super) fn node_ids(&self) -> Vec<NodeId> {
         self.nodes.keys().copied().collect()
+    }
+}
+
+/// The other link of a pair.
+const fn other(part: Part) -> Part {
+    match part {
+        Part::Subscriber => Part::Publisher,
+        Part::Publisher | Part::Scout => Part::Subscriber,
     }
 }

@@ -1,5 +1,7 @@
 //! What the machine says to the owner of its sockets.
 
+use std::net::SocketAddr;
+
 use crate::broker::relay::redis::link::LinkId;
 use crate::broker::relay::redis::options::Address;
 use crate::stdx::time::Instant;
@@ -13,6 +15,8 @@ pub enum LinkAction {
         link: LinkId,
         /// Where to; resolved anew.
         address: Address,
+        /// Where its pair is connected to: tried first when the name still has it.
+        beside: Option<SocketAddr>,
     },
     /// End the connection, or the attempt; nothing more is said or asked about it.
     Close {

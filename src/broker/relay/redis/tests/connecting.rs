@@ -1,11 +1,14 @@
 //! Links: greeting, roles, watchdogs, and what follows a loss.
 
+use std::collections::BTreeMap;
+
 use crate::broker::relay::redis::Mode;
 use crate::broker::relay::redis::Options;
 use crate::broker::relay::redis::State;
 use crate::broker::relay::redis::tests::rig::Rig;
 use crate::broker::relay::redis::tests::rig::address;
 use crate::broker::relay::redis::tests::rig::channel;
+use crate::broker::relay::redis::tests::server::Server;
 
 fn two_addresses() -> Options {
     Options::new(Mode::PubSub, vec![address("a"), address("b")])
@@ -129,4 +132,63 @@ fn a_subscriber_that_is_cut_alone_comes_back_alone() {
     assert_eq!(rig.tasks[0].settled, [1, 2]);
     assert_eq!(rig.bodies(0), ["waits for the subscriber"]);
     assert_eq!(rig.tasks[0].redis.counts().lost, 1);
+}
+
+/// A rig that knows one name, which leads to `a`.
+fn by_name() -> Rig {
+    let mut rig = Rig::with(Options::new(Mode::PubSub, vec![address("redis")]));
+    let servers = [address("a"), address("b")].map(|it| (it, Server::default()));
+    rig.servers = BTreeMap::from(servers);
+    rig.names.insert(address("redis"), vec![address("a")]);
+    let mut rig = rig.up();
+    rig.subscribe(&channel("/topic/a"), 1);
+    rig.run(100);
+    rig
+}
+
+#[test]
+fn a_link_that_comes_back_elsewhere_brings_its_pair_along() {
+    for part in 0..2 {
+        let mut rig = by_name();
+        rig.names.insert(address("redis"), vec![address("b")]);
+        rig.run(10_000);
+        assert_eq!(rig.server("a").clients.len(), 2, "what works is not left");
+        rig.cut_one(0, part);
+        rig.run(500);
+        let counts = ["a", "b"].map(|it| rig.server(it).clients.len());
+        assert_eq!(counts, [0, 2], "the link {part} was cut");
+        assert_eq!(rig.tasks[0].redis.state(), State::Up);
+        rig.check_noted("the name leads to 10.0.0.98:6379 now");
+        rig.publish("/topic/a", "over there", 2);
+        rig.run(100);
+        assert_eq!(
+            (rig.bodies(0), &rig.tasks[0].settled[..]),
+            (vec!["over there".into()], &[1, 2][..])
+        );
+        assert_eq!(rig.tasks[0].redis.counts().lost, 2);
+    }
+}
+
+/// What was written there and not answered may have been sent, or not; what waits is not lost.
+#[test]
+fn what_a_former_server_was_told_is_refused_and_what_waits_goes_to_the_next() {
+    let mut rig = by_name();
+    rig.names.insert(address("redis"), vec![address("b")]);
+    rig.cut_one(0, 0);
+    rig.publish("/topic/a", "waits", 2);
+    rig.run(500);
+    assert_eq!((rig.bodies(0), &rig.tasks[0].settled[..]), (vec!["waits".into()], &[1, 2][..]));
+}
+
+#[test]
+fn a_name_that_leads_to_each_of_two_in_turn_gives_both_links_one() {
+    let mut rig = by_name();
+    rig.names.insert(address("redis"), vec![address("a"), address("b")]);
+    for host in ["a", "b"].repeat(5) {
+        rig.cut(host);
+        rig.run(1_000);
+        assert_eq!(rig.tasks[0].redis.state(), State::Up, "{:#?}", rig.tasks[0].notes);
+        let counts = ["a", "b"].map(|it| rig.server(it).clients.len());
+        assert!(counts == [0, 2] || counts == [2, 0], "{counts:?}");
+    }
 }

@@ -2,6 +2,7 @@
 //! own.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -60,6 +61,8 @@ struct Wire {
 pub(super) struct Rig {
     pub(super) tasks: Vec<Task>,
     pub(super) servers: BTreeMap<Address, Server>,
+    /// Where names lead that are no server's own; each question turns the list by one.
+    pub(super) names: BTreeMap<Address, Vec<Address>>,
     /// Servers that take connections and bytes, and say nothing.
     pub(super) is_stalled: bool,
     /// With chance: bytes come in pieces, and not at once.
@@ -70,6 +73,22 @@ pub(super) struct Rig {
 
 pub(super) fn address(host: &str) -> Address {
     Address { host: host.into(), port: 6379 }
+}
+
+fn peer_of(address: &Address) -> SocketAddr {
+    let last = address.host.as_bytes()[0];
+    SocketAddr::from(([10, 0, 0, last], address.port))
+}
+
+fn resolve(
+    names: &mut BTreeMap<Address, Vec<Address>>,
+    address: Address,
+    beside: Option<SocketAddr>,
+) -> Address {
+    let Some(found) = names.get_mut(&address) else { return address };
+    found.rotate_left(1);
+    let first = found.iter().find(|it| Some(peer_of(it)) == beside);
+    first.unwrap_or(&found[0]).clone()
 }
 
 pub(super) fn channel(name: &str) -> Target {
@@ -114,6 +133,7 @@ impl Rig {
         let mut rig = Self {
             tasks: Vec::new(),
             servers,
+            names: BTreeMap::new(),
             is_stalled: false,
             chance: None,
             now_ms: 0,
@@ -225,7 +245,8 @@ impl Rig {
         }
         while let Some(action) = task.redis.poll_action() {
             match action {
-                LinkAction::Open { link, address } => {
+                LinkAction::Open { link, address, beside } => {
+                    let address = resolve(&mut self.names, address, beside);
                     self.clients_count += 1;
                     let client = self.clients_count;
                     let (out, tail) = (Vec::new(), Vec::new());
@@ -265,7 +286,8 @@ impl Rig {
                 wire.is_connected = true;
                 let server = self.servers.get_mut(&wire.address).unwrap();
                 server.connect(wire.client);
-                task.redis.handle_connected(now.instant, link);
+                let peer = peer_of(&wire.address);
+                task.redis.handle_connected(now.instant, link, peer);
                 is_busy = true;
             }
         }
