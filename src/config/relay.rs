@@ -27,15 +27,15 @@ impl Loaded {
                 "choose full, or remove relay.hmac_key",
             ));
         }
+        if !relay.is_redis() {
+            return self.forward_without_redis();
+        }
         if relay.outbox_bytes < self.settings.limits.message_bytes {
             return Err(self.wrong(
                 "relay.outbox_bytes",
                 "below limits.message_bytes, so that one message does not fit",
                 "raise it, or lower limits.message_bytes",
             ));
-        }
-        if !relay.is_redis() {
-            return self.forward_without_redis();
         }
         self.url_contradictions()
     }

@@ -25,7 +25,7 @@ impl Core {
     /// Receives from all connections, one share each per turn.
     pub(super) async fn poll_all(self: Rc<Self>) {
         let mut told: Vec<Readiness> = Vec::new();
-        let mut ready: VecDeque<Ready> = VecDeque::new();
+        let mut ready: VecDeque<ConnectionId> = VecDeque::new();
         let (mut has_more, mut has_handshakes) = (false, false);
         loop {
             if ready.is_empty() && !has_more && !has_handshakes {
@@ -39,21 +39,21 @@ impl Core {
                     self.note_room(id);
                 }
                 if edge.is_readable {
-                    ready.push_back(Ready { id, has_ended: edge.has_ended });
+                    self.queue(&mut ready, Ready { id, has_ended: edge.has_ended });
                 }
             }
             for _ in 0..ready.len() {
                 self.credit().await;
-                let Some(next) = ready.pop_front() else { break };
+                let Some(next) = self.take_queued(&mut ready) else { break };
                 if self.receive_share(next) {
-                    ready.push_back(next);
+                    self.queue(&mut ready, next);
                 }
             }
             has_handshakes = self.shake_hands(|owned, received| {
                 // The end may have been told with the edge that brought it into the queue.
                 let next = Ready { id: owned.id, has_ended: true };
                 if self.judge(next, owned, received) {
-                    ready.push_back(next);
+                    self.queue(&mut ready, next);
                 }
             });
             self.flush_once();
@@ -61,6 +61,31 @@ impl Core {
                 yield_once().await;
             }
         }
+    }
+
+    /// Queues a connection, unless it is: edges come while it waits for its share, and one that is
+    /// in the queue for each of them would take a share for each.
+    fn queue(&self, queue: &mut VecDeque<ConnectionId>, ready: Ready) {
+        let mut sockets = self.sockets.borrow_mut();
+        let entry = sockets.get_mut(ready.id.index()).and_then(Option::as_mut);
+        let Some(entry) = entry.filter(|it| it.id == ready.id) else { return };
+        entry.has_ended |= ready.has_ended;
+        if !std::mem::replace(&mut entry.is_queued, true) {
+            queue.push_back(ready.id);
+        }
+    }
+
+    /// The next connection whose share it is; one that was closed meanwhile has nothing to receive.
+    fn take_queued(&self, queue: &mut VecDeque<ConnectionId>) -> Option<Ready> {
+        let id = queue.pop_front()?;
+        let mut sockets = self.sockets.borrow_mut();
+        let entry = sockets.get_mut(id.index()).and_then(Option::as_mut);
+        let entry = entry.filter(|it| it.id == id);
+        let has_ended = entry.is_some_and(|entry| {
+            entry.is_queued = false;
+            entry.has_ended
+        });
+        Some(Ready { id, has_ended })
     }
 
     /// The borrow across the wait is shared: others only add sockets meanwhile.

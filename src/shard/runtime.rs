@@ -105,6 +105,10 @@ pub(super) struct Owned {
     pub(super) socket: Rc<Socket>,
     /// Its last send found no room; a poller tells when there is some.
     pub(super) awaits_room: bool,
+    /// It waits for its share of receiving; with a poller.
+    pub(super) is_queued: bool,
+    /// Its end was told with an edge; with a poller.
+    pub(super) has_ended: bool,
     /// Its TLS, where the listener speaks it.
     pub(super) secure: Option<Rc<Secure>>,
 }
@@ -185,7 +189,8 @@ impl Core {
         let Ok(secure) = secure else {
             return self.shard.borrow_mut().handle_closed(now, id);
         };
-        let owned = Owned { id, socket, awaits_room: false, secure };
+        let owned =
+            Owned { id, socket, awaits_room: false, is_queued: false, has_ended: false, secure };
         let mut sockets = self.sockets.borrow_mut();
         if sockets.len() <= id.index() {
             sockets.resize_with(id.index() + 1, || None);

@@ -103,9 +103,9 @@ fn a_bad_file_changes_nothing(driver: Driver) {
     assert!(line.contains("limits.refusals") && line.contains("ringway.toml:2"), "{line}");
     client.publish("/app/good", "still");
     configured.reload(&route("good"), "as it was");
-    // The largest message is live, the relay's outbox beside it is not.
-    let text = "[limits]\nmessage_bytes = \"16MiB\"\n[relay]\noutbox_bytes = \"32MiB\"\n";
-    let line = configured.reload(text, "relay.outbox_bytes");
+    // Each valid alone, and wrong together.
+    let text = "[limits]\nmessage_bytes = \"16MiB\"\noutbox_bytes = \"1MiB\"\n";
+    let line = configured.reload(text, "limits.outbox_bytes");
     assert!(line.contains("nothing is changed"), "{line}");
     client.publish("/app/good", "still");
 }
