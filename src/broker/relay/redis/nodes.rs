@@ -107,8 +107,8 @@ impl Redis {
         }
     }
 
-    /// A link is connected to `peer`. Where its pair is connected elsewhere, the name has moved, and
-    /// the pair follows: who listens to one server and tells another does not hear itself.
+    /// A link is connected to `peer`. Where its pair is connected elsewhere, the name has moved,
+    /// and the pair follows: who listens to one server and tells another does not hear itself.
     pub(super) fn leave_former(&mut self, now: Instant, id: LinkId, peer: SocketAddr) {
         let Some(Place { node: Some(node), part }) = self.links.get(&id).copied() else { return };
         let former = other(part);
