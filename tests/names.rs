@@ -21,6 +21,7 @@ use ringway::metrics::catalogue::Refusal;
 use ringway::metrics::catalogue::Rejected;
 use ringway::metrics::catalogue::SERIES;
 use ringway::metrics::catalogue::Series;
+use ringway::metrics::catalogue::TlsHandshake;
 use ringway::metrics::emf;
 use ringway::metrics::health::Probe;
 use ringway::metrics::relay::RelayDropped;
@@ -203,6 +204,7 @@ fn values(series: &Series) -> Option<Vec<&'static str>> {
     }
     Some(match series.name {
         "websocket_handshakes_total" => texts::<Handshake>(),
+        "websocket_tls_handshakes_total" => texts::<TlsHandshake>(),
         "websocket_rejected_total" => texts::<Rejected>(),
         "websocket_connection_errors_total" => texts::<ConnectionError>(),
         "websocket_closed_total" => texts::<CloseCode>(),

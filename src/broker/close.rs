@@ -22,6 +22,12 @@ pub enum CloseReason {
     RefusalLimit,
     /// A refusal where refusals are configured to close.
     Refused,
+    /// The token expired or was revoked.
+    TokenStale,
+    /// The token was never to be believed.
+    TokenRefused,
+    /// Its user, or its address, has as many connections as it may have.
+    Crowded,
     /// The outbox reached its limit in bytes or time before the peer read it.
     SlowConsumer,
     /// All outboxes together reached their limit and this one was the fullest.
@@ -46,7 +52,8 @@ impl CloseReason {
             Self::Draining => 1012,
             Self::Frame(error) => error.close_code(),
             Self::Stomp(_) | Self::Protocol | Self::HeartBeatLost | Self::PongLost => 1002,
-            Self::RefusalLimit | Self::Refused => 1008,
+            Self::RefusalLimit | Self::Refused | Self::TokenRefused | Self::Crowded => 1008,
+            Self::TokenStale => 4401,
             Self::SlowConsumer | Self::OutboxTotal | Self::NoFirstFrame => 4500,
             Self::Internal => 1011,
         }
@@ -63,6 +70,9 @@ impl CloseReason {
             Self::Stomp(_) | Self::Protocol => "STOMP protocol error",
             Self::RefusalLimit => "too many refused frames",
             Self::Refused => "refused",
+            Self::TokenStale => "the token expired or was revoked, bring a new one",
+            Self::TokenRefused => "the token is not accepted",
+            Self::Crowded => "too many connections",
             Self::SlowConsumer => "slow consumer",
             Self::OutboxTotal => "slow consumer: the server's outbox memory is full",
             Self::NoFirstFrame => "no CONNECT in time",

@@ -1,27 +1,7 @@
 //! Names of users, and how they enter destinations and channels.
 
-/// Longest user id in bytes.
-pub const USER_BYTES_MAX: usize = 256;
-
-/// Appends `user` with `%`, `/` and control characters percent-encoded.
-///
-/// This is the one form of a user id inside a destination (`/user/<id>/queue/…`) or a channel
-/// (`user.<id>/queue/…`), so equal users give equal bytes.
-pub fn push_encoded(out: &mut String, user: &str) {
-    for character in user.chars() {
-        if character == '%' || character == '/' || character.is_control() {
-            let mut bytes = [0; 4];
-            for byte in character.encode_utf8(&mut bytes).bytes() {
-                out.push('%');
-                for nibble in [byte >> 4, byte & 15] {
-                    out.push(char::from_digit(u32::from(nibble), 16).map_or('0', upper));
-                }
-            }
-        } else {
-            out.push(character);
-        }
-    }
-}
+pub use crate::policy::auth::USER_BYTES_MAX;
+pub use crate::stdx::percent::push_encoded;
 
 /// Brings an id that a client wrote in a destination into the form of [`push_encoded`]: percent
 /// escapes are decoded, then the id is encoded again. `None` when an escape is cut or is not UTF-8.
@@ -61,10 +41,6 @@ pub fn decode(written: &str) -> Option<String> {
 pub fn is_plain_value(text: &str) -> bool {
     !text.is_empty()
         && !text.contains(|it: char| it.is_whitespace() || it.is_control() || it == ':')
-}
-
-const fn upper(digit: char) -> char {
-    digit.to_ascii_uppercase()
 }
 
 #[cfg(test)]

@@ -15,5 +15,6 @@ pub mod publication;
 pub mod refusal;
 pub mod relay;
 pub mod router;
+pub mod seats;
 pub mod session;
 pub mod table;

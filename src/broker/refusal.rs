@@ -15,6 +15,8 @@ pub enum Code {
     BadPattern,
     /// A limit of the session is reached.
     Limit,
+    /// Faster than the connection may send.
+    Rate,
     /// A transaction is unknown, or begun twice.
     Transaction,
     /// The body does not fit where it has to go.
@@ -43,6 +45,7 @@ impl Code {
             | Self::BadDestination
             | Self::BadPattern
             | Self::Limit
+            | Self::Rate
             | Self::Transaction
             | Self::BadPayload => false,
         }
@@ -57,6 +60,7 @@ impl Code {
             Self::BadDestination => "bad-destination",
             Self::BadPattern => "bad-pattern",
             Self::Limit => "limit",
+            Self::Rate => "rate",
             Self::Transaction => "transaction",
             Self::BadPayload => "bad-payload",
             Self::RelayUnconfirmed => "relay-unconfirmed",

@@ -11,6 +11,10 @@ use crate::policy::pattern::Pattern;
 pub const SERVER_EVENTS: &str = "/topic/server.events";
 /// The destination on which a session hears of its refusals.
 pub const ERRORS: &str = "/user/queue/errors";
+/// The destination on which a session hears of itself: that its token ends soon.
+pub const SESSION: &str = "/user/queue/_session";
+/// The destination to which a session sends a new token.
+pub const TOKEN: &str = "/app/_session/token";
 
 /// One row of the route table, as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +102,7 @@ impl Router {
         Ok(Self { routes, destination_bytes_max })
     }
 
-    /// Decides where a SEND to `destination` goes.
+    /// Decides where a SEND to `destination` goes, by a session that may send there.
     ///
     /// # Errors
     ///
@@ -111,14 +115,8 @@ impl Router {
         if is_broker_destination(destination) {
             return literal(destination);
         }
-        if destination.starts_with("/user/") {
-            return Err(Refusal::new(
-                Code::Forbidden,
-                format!(
-                    "clients may not send to {destination}; \
-                     send through a route such as /app/private.<user>"
-                ),
-            ));
+        if let Some(rest) = destination.strip_prefix("/user/") {
+            return to_user(destination, rest);
         }
         Err(no_prefix(destination))
     }
@@ -184,7 +182,8 @@ impl Router {
         Err(Refusal::new(Code::NoRoute, format!("no route takes {destination}")))
     }
 
-    fn check(&self, destination: &str) -> Result<(), Refusal> {
+    /// Whether `destination` is one at all.
+    pub(crate) fn check(&self, destination: &str) -> Result<(), Refusal> {
         if self.destination_bytes_max < destination.len() {
             return Err(Refusal::new(
                 Code::BadDestination,
@@ -280,6 +279,12 @@ fn expression_of(pattern: &str) -> Result<(String, Vec<String>), String> {
 
 const SESSION_QUEUE: &str =
     "queues that end in -user<session> belong to one session; subscribe to /user/queue/… instead";
+
+/// Whether anything is served under the destination's prefix.
+pub(crate) fn is_served(destination: &str) -> bool {
+    is_broker_destination(destination)
+        || ["/app/", "/user/"].iter().any(|prefix| destination.starts_with(prefix))
+}
 
 fn is_broker_destination(destination: &str) -> bool {
     ["/topic/", "/queue/"]
@@ -422,7 +427,8 @@ mod tests {
     #[test]
     fn a_send_is_refused_where_clients_may_not_send() {
         check_send("/topic/server.events", Err(Code::Forbidden));
-        check_send("/user/bob/queue/x", Err(Code::Forbidden));
+        check_send("/user/bob/queue/x", Ok("user.bob/queue/x"));
+        check_send("/user/bob/topic/x", Err(Code::BadDestination));
         check_send("/queue/x-user123", Err(Code::Forbidden));
         check_send("/queue/new-users", Ok("/queue/new-users"));
         check_send("/app/all.x y", Ok("/topic/all"));

@@ -12,7 +12,9 @@ use crate::config::error::Wrong;
 use crate::config::load::Given;
 use crate::config::load::unknown_key;
 use crate::config::route;
+use crate::config::rule;
 use crate::config::settings::RouteSettings;
+use crate::config::settings::RuleSettings;
 use crate::config::source::Origin;
 
 /// What a file says.
@@ -22,6 +24,8 @@ pub(super) struct Contents {
     pub(super) given: Vec<Given>,
     /// The routes with the lines they begin on; `None` when the file has no `[[route]]`.
     pub(super) routes: Option<Vec<(RouteSettings, Origin)>>,
+    /// The rules; `None` when the file has no `[[rule]]`.
+    pub(super) rules: Option<Vec<RuleSettings>>,
 }
 
 /// Reads the keys of `text`, which is the file at `path`; checks names and types, not values.
@@ -36,10 +40,12 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Contents, ConfigError> {
             remedy: "correct that line".into(),
         })
     })?;
-    let mut contents = Contents { given: Vec::new(), routes: None };
+    let mut contents = Contents { given: Vec::new(), routes: None, rules: None };
     for (key, value) in document.get_ref() {
         if key.get_ref() == "route" {
             contents.routes = Some(route::parse(place, key, value)?);
+        } else if key.get_ref() == "rule" {
+            contents.rules = Some(rule::parse(place, key, value)?);
         } else {
             walk(place, key.get_ref(), key, value, &mut contents.given)?;
         }

@@ -85,6 +85,11 @@ pub enum Kind {
         /// The most.
         chars_max: usize,
     },
+    /// Words with commas between them.
+    Words {
+        /// Those that there are; none means any.
+        names: &'static [&'static str],
+    },
     /// The path of a file, or none.
     Path,
     /// URLs of Redis servers, or none; their passwords are masked.
@@ -130,6 +135,7 @@ impl Knob {
             | Kind::Origins
             | Kind::LogFilter
             | Kind::Text { .. }
+            | Kind::Words { .. }
             | Kind::Path => format!("{text:?}"),
         }
     }
@@ -157,6 +163,7 @@ const TOKEN_CHARS_MIN: usize = 16;
 const TOKEN_CHARS_MAX: usize = 1024;
 const ORIGINS_COUNT_MAX: usize = 256;
 const REDIS_URLS_COUNT_MAX: usize = 16;
+const WORDS_COUNT_MAX: usize = 64;
 const PATH_CHARS_MAX: usize = 4096;
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -202,6 +209,7 @@ impl Kind {
             Self::Origins => self.origins(text),
             Self::LogFilter => self.log_filter(text),
             Self::Text { chars_min, chars_max } => self.text(text, chars_min, chars_max),
+            Self::Words { names } => self.words(text, names),
             Self::Path => self.text(text, 1, PATH_CHARS_MAX),
             Self::RedisUrls => self.redis_urls(text),
         }
@@ -214,7 +222,7 @@ impl Kind {
         match self {
             Self::Address => "`IP:port`".into(),
             Self::Switch => "`true`, `false`".into(),
-            Self::Choice { names, .. } => {
+            Self::Choice { names, .. } | Self::Words { names: names @ [_, ..] } => {
                 names.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", ")
             }
             Self::Count { min, max, auto: or } => format!("{}{min} to {max}", auto(or)),
@@ -231,6 +239,7 @@ impl Kind {
             Self::Origins => format!("up to {ORIGINS_COUNT_MAX} origins; `*` stands for any part"),
             Self::LogFilter => "a level, or directives".into(),
             Self::Text { chars_min, chars_max } => format!("{chars_min} to {chars_max} characters"),
+            Self::Words { names: [] } => format!("up to {WORDS_COUNT_MAX} texts"),
             Self::Path => "the path of a file".into(),
             Self::RedisUrls => "`redis://` or `rediss://` URLs, with commas between them".into(),
         }
@@ -255,7 +264,12 @@ impl Kind {
                  rediss://user:password@host:6379, with % in the password written %25, @ %40, / \
                  %2F and , %2C"
                 .into(),
-            Self::Switch | Self::Count { .. } | Self::Token | Self::Text { .. } | Self::Path => {
+            Self::Switch
+            | Self::Count { .. }
+            | Self::Token
+            | Self::Text { .. }
+            | Self::Words { .. }
+            | Self::Path => {
                 format!("give {plain}")
             }
         }
@@ -334,6 +348,20 @@ impl Kind {
         }
         let parsed: Result<Vec<_>, _> = texts.into_iter().map(RedisUrl::parse).collect();
         parsed.map(Value::RedisUrls).or_else(|wrong| problem(wrong, self.remedy()))
+    }
+
+    fn words(self, text: &str, names: &[&str]) -> Result<Value, Problem> {
+        let words = text.split(',').map(str::trim).filter(|it| !it.is_empty());
+        let words: Vec<String> = words.map(str::to_owned).collect();
+        if WORDS_COUNT_MAX < words.len() {
+            return problem(format!("{} texts", words.len()), self.remedy());
+        }
+        let is_any = names.is_empty();
+        let is_wrong = |it: &&String| !is_any && !names.contains(&it.as_str());
+        if let Some(wrong) = words.iter().find(is_wrong) {
+            return problem(format!("there is no {}", wrong.escape_debug()), self.remedy());
+        }
+        Ok(Value::List(words))
     }
 
     fn log_filter(self, text: &str) -> Result<Value, Problem> {

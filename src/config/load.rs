@@ -17,6 +17,7 @@ use crate::config::redis_url;
 use crate::config::route;
 use crate::config::settings::MASK;
 use crate::config::settings::RouteSettings;
+use crate::config::settings::RuleSettings;
 use crate::config::settings::Settings;
 use crate::config::source::Origin;
 use crate::config::source::Sources;
@@ -82,11 +83,13 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
         effective.insert(knob.key, (default(knob), Origin::Default));
     }
     let mut routes = None;
+    let mut rules = None;
     let mut given: Vec<Given> = environment::platform(sources).into_iter().collect();
     if let Some(path) = &sources.file {
         let contents = file::parse(path, &read_file(sources, path)?)?;
         given.extend(contents.given);
         routes = contents.routes;
+        rules = contents.rules;
     }
     given.extend(environment::parse(sources)?);
     given.extend(flags(sources)?);
@@ -102,18 +105,19 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
         Some(routes) => routes,
         None => route::defaults().into_iter().map(|it| (it, Origin::Default)).collect(),
     };
-    assemble(effective, routes, sources)
+    assemble(effective, routes, rules, sources)
 }
 
 /// Makes the whole of its parts: a value for each knob, and the routes.
 pub(super) fn assemble(
     mut effective: BTreeMap<&'static str, (Value, Origin)>,
     routes: Vec<(RouteSettings, Origin)>,
+    rules: Option<Vec<RuleSettings>>,
     sources: &Sources,
 ) -> Result<Loaded, ConfigError> {
     let mut values = Values(effective.iter().map(|(key, it)| (*key, it.0.clone())).collect());
     let (routes, route_origins) = routes.into_iter().unzip();
-    let settings = Settings::build(&mut values, routes);
+    let settings = Settings::build(&mut values, routes, rules);
     assert!(values.0.is_empty(), "a knob without a field: {:?}", values.0.keys());
     let entry = |knob: &'static Knob| {
         let (value, origin) = effective.remove(knob.key).expect("every knob has its default");
@@ -197,6 +201,7 @@ pub(super) fn unknown_key(key: &str, value: Option<String>, origin: Origin) -> C
     let remedy = match near {
         Some(near) => format!("did you mean {}?", near.key),
         None if key == "route" => "routes are written in the file, as [[route]]".into(),
+        None if key == "rule" => "rules are written in the file, as [[rule]]".into(),
         None => "remove it, or see `ringway config table` for all settings".into(),
     };
     ConfigError::from(Wrong {
@@ -275,6 +280,8 @@ impl Loaded {
             let problem = "CloudWatch takes no dimension with other characters than ASCII";
             return Err(self.wrong("metrics.service", problem, "use ASCII characters only"));
         }
+        self.auth_contradictions()?;
+        self.tls_contradictions()?;
         self.relay_contradictions()
     }
 
@@ -295,13 +302,7 @@ impl Loaded {
     fn warnings(&self, sources: &Sources) -> Vec<String> {
         let mut warnings = environment::warnings(sources);
         warnings.extend(self.relay_warning());
-        let listen = self.settings.server.listen;
-        if !listen.ip().is_loopback() {
-            warnings.push(format!(
-                "{listen} is reachable from outside and authentication is off: whoever reaches it \
-                 may send to every destination under any name"
-            ));
-        }
+        warnings.extend(self.auth_warnings());
         let stored = |(route, origin): &(&RouteSettings, &Origin)| {
             route.history && **origin != Origin::Default
         };
@@ -392,7 +393,9 @@ mod tests {
         for knob in KNOBS {
             if let crate::config::Kind::Choice { names, .. } = knob.kind {
                 for name in names {
-                    let flags = [(knob.key, *name), ("relay.url", "redis://a")];
+                    let key = ("auth.jwt.keys", "/keys.json");
+                    let trusted = ("server.trusted_proxies", "::1");
+                    let flags = [(knob.key, *name), ("relay.url", "redis://a"), key, trusted];
                     load(&sources(&[], &flags)).unwrap();
                 }
             }
@@ -485,17 +488,12 @@ mod tests {
 
     #[test]
     fn settings_of_later_versions_say_so() {
-        let expected = "(file:1): this version has no TLS yet; remove the setting";
-        check_file("tls.cert = 'x'", &format!("tls.cert {expected}"));
+        let expected = "(file:1): this version has no drain window yet; remove the setting";
+        check_file("drain.window = 'x'", &format!("drain.window {expected}"));
         check_environment(
-            &[("RINGWAY_AUTH_JWT_ISSUER", "x")],
-            "RINGWAY_AUTH_JWT_ISSUER (environment RINGWAY_AUTH_JWT_ISSUER): this version has no \
-             token check yet; remove the setting",
-        );
-        check_flags(
-            &[("auth.mode", "jwt")],
-            "auth.mode = \"jwt\" (flag --set): this version has no token check yet; choose from: \
-             off",
+            &[("RINGWAY_SERVER_DEMO", "x")],
+            "RINGWAY_SERVER_DEMO (environment RINGWAY_SERVER_DEMO): this version has no demo page \
+             yet; remove the setting",
         );
     }
 
@@ -636,13 +634,11 @@ mod tests {
         let variables = [
             ("DB_HOST", "mysql.internal"),
             ("DATABASE_URL", "mysql://user:password@mysql.internal/db"),
-            ("JWT_SECRET", "hush"),
         ];
         let warnings = load(&sources(&variables, &[])).unwrap().warnings;
-        assert_eq!(warnings.len(), 2);
+        assert_eq!(warnings.len(), 1);
         assert!(warnings[0].starts_with("DATABASE_URL, DB_HOST: set, but ignored; "));
-        assert!(warnings[1].starts_with("JWT_SECRET: set, but ignored; "));
-        assert!(!warnings.concat().contains("internal") && !warnings.concat().contains("hush"));
+        assert!(!warnings.concat().contains("internal"));
     }
 
     #[test]

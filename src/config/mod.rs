@@ -11,6 +11,7 @@
 //! `load` (the order of precedence), then `file`, `environment`, `route`.
 #![forbid(unsafe_code)]
 
+mod auth;
 pub mod catalogue;
 mod environment;
 mod error;
@@ -24,9 +25,11 @@ mod relay;
 mod reload;
 mod resolve;
 mod route;
+mod rule;
 pub mod settings;
 mod source;
 mod suggest;
+mod tls;
 mod value;
 
 pub use error::ConfigError;

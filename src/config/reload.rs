@@ -62,8 +62,13 @@ pub fn reload(current: &Loaded) -> Result<Reloaded, ConfigError> {
         let text = format!("routes: {old} until now, {new} from now on");
         changes.push(Change { is_applied: true, text });
     }
+    if current.settings.rules != read.settings.rules {
+        let text = "rules: others than until now".to_owned();
+        changes.push(Change { is_applied: true, text });
+    }
+    let rules = read.settings.rules;
     let routes = read.settings.routes.into_iter().zip(read.route_origins).collect();
-    let loaded = assemble(effective, routes, &current.sources)?;
+    let loaded = assemble(effective, routes, rules, &current.sources)?;
     Ok(Reloaded { loaded, changes })
 }
 

@@ -4,6 +4,7 @@
 //! [`ShardCounters`](super::counters::ShardCounters) and of the page in [`text`](super::text), and
 //! a test holds the three together.
 
+use crate::metrics::auth;
 use crate::metrics::relay;
 use crate::metrics::turn;
 
@@ -55,6 +56,13 @@ pub const HANDSHAKES: Series = series(
     Kind::Counter,
     Some("result"),
     "Upgrade requests answered or given up, by result.",
+);
+/// TLS handshakes of clients, by [`TlsHandshake`].
+pub const TLS_HANDSHAKES: Series = series(
+    "websocket_tls_handshakes_total",
+    Kind::Counter,
+    Some("result"),
+    "TLS handshakes of clients, by result; a client that leaves in the middle does not count.",
 );
 /// Messages from peers.
 pub const MESSAGES_RECEIVED: Series = series(
@@ -163,9 +171,10 @@ pub const IO_DRIVER: Series = series(
 );
 
 /// All series, in the order of the page.
-pub const SERIES: [Series; 33] = [
+pub const SERIES: [Series; 38] = [
     CONNECTIONS_ACTIVE,
     HANDSHAKES,
+    TLS_HANDSHAKES,
     MESSAGES_RECEIVED,
     MESSAGES_SENT,
     PROCESSING_TIME,
@@ -185,7 +194,11 @@ pub const SERIES: [Series; 33] = [
     BYTES_SENT,
     RELAY_MAIL,
     RELAY_PAUSED,
+    auth::THROTTLED,
     REFUSALS,
+    auth::REJECTED,
+    auth::SIGNATURES,
+    auth::KNOWN,
     relay::UP,
     relay::RECONNECTS,
     relay::GAP,
@@ -269,6 +282,18 @@ label! {
 }
 
 label! {
+    /// How a TLS handshake of a client ended.
+    TlsHandshake {
+        /// With a signature of our key.
+        Full = "full",
+        /// With a ticket of an earlier session.
+        Resumed = "resumed",
+        /// Not at all: the two had nothing in common, or one did not trust the other.
+        Failed = "failed",
+    }
+}
+
+label! {
     /// Which limit or policy turned a connection away before it could speak STOMP.
     Rejected {
         /// `limits.connections` is reached.
@@ -281,6 +306,12 @@ label! {
         Memory = "memory",
         /// `auth.origins` does not name the page's origin.
         Origin = "origin",
+        /// `limits.handshakes_per_second` is reached.
+        HandshakeRate = "handshakes_per_second",
+        /// `limits.connections_per_user` is reached.
+        User = "user",
+        /// `limits.connections_per_address` is reached.
+        Address = "address",
         /// The server is ending.
         Draining = "draining",
     }
@@ -313,6 +344,10 @@ label! {
         SlowConsumer = "slow_consumer",
         /// The session collected more refusals than `limits.refusals`.
         Refusals = "refusals",
+        /// The token was not, or no longer, believed.
+        Token = "token",
+        /// Its user, or its address, has as many connections as it may have.
+        Crowded = "crowded",
         /// A fault of ours in the state of this connection.
         Internal = "internal",
     }
@@ -331,6 +366,8 @@ label! {
         BadPattern = "bad-pattern",
         /// A limit of the session is reached.
         Limit = "limit",
+        /// Faster than the connection may send.
+        Rate = "rate",
         /// A transaction is unknown, begun twice or too large.
         Transaction = "transaction",
         /// The body does not fit where it has to go.

@@ -8,12 +8,14 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use crate::metrics::auth::AuthCounters;
 use crate::metrics::catalogue::CloseCode;
 use crate::metrics::catalogue::ConnectionError;
 use crate::metrics::catalogue::Handshake;
 use crate::metrics::catalogue::Label;
 use crate::metrics::catalogue::Refusal;
 use crate::metrics::catalogue::Rejected;
+use crate::metrics::catalogue::TlsHandshake;
 use crate::metrics::relay::RelayCounters;
 
 /// A number that only rises. One writer.
@@ -185,6 +187,8 @@ pub struct ShardCounters {
     pub connections_active: Gauge,
     /// Handshakes by result.
     pub handshakes: Labelled<Handshake, { Handshake::ALL.len() }>,
+    /// TLS handshakes of clients by result.
+    pub tls_handshakes: Labelled<TlsHandshake, { TlsHandshake::ALL.len() }>,
     /// Messages received.
     pub messages_received: Counter,
     /// Messages put into outboxes.
@@ -223,8 +227,12 @@ pub struct ShardCounters {
     pub relay_mail: Counter,
     /// Times a publisher was paused for want of credit.
     pub relay_paused: Counter,
+    /// Times a connection was not read because it sent too fast.
+    pub throttled: Counter,
     /// STOMP frames refused, by reason.
     pub refusals: Labelled<Refusal, { Refusal::ALL.len() }>,
+    /// What became of tokens.
+    pub auth: AuthCounters,
     /// What the shard's relay has done.
     pub relay: RelayCounters,
 }

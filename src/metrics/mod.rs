@@ -11,6 +11,7 @@
 //! [`text`] (how they are shown), then [`health`] (whether the process is well).
 #![forbid(unsafe_code)]
 
+pub mod auth;
 pub mod catalogue;
 mod close_code;
 pub mod counters;
@@ -21,12 +22,14 @@ pub mod relay;
 pub mod text;
 pub mod turn;
 
+pub use auth::TokenRejected;
 pub use catalogue::CloseCode;
 pub use catalogue::ConnectionError;
 pub use catalogue::Driver;
 pub use catalogue::Handshake;
 pub use catalogue::Refusal;
 pub use catalogue::Rejected;
+pub use catalogue::TlsHandshake;
 pub use counters::ShardCounters;
 pub use relay::RelayDropped;
 pub use text::Info;

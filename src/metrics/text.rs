@@ -5,6 +5,7 @@ use std::sync::Arc;
 use prometheus::TextEncoder;
 use prometheus::proto;
 
+use crate::metrics::auth;
 use crate::metrics::catalogue;
 use crate::metrics::catalogue::Driver;
 use crate::metrics::catalogue::Kind;
@@ -50,6 +51,7 @@ pub fn render(shards: &[Arc<ShardCounters>], info: &Info) -> String {
     let families: Vec<_> = [
         by_core(catalogue::CONNECTIONS_ACTIVE, |it| it.connections_active.get()),
         labelled(catalogue::HANDSHAKES, shards, |it| &it.handshakes),
+        labelled(catalogue::TLS_HANDSHAKES, shards, |it| &it.tls_handshakes),
         total(catalogue::MESSAGES_RECEIVED, |it| it.messages_received.get()),
         total(catalogue::MESSAGES_SENT, |it| it.messages_sent.get()),
         histogram(catalogue::PROCESSING_TIME, shards, |it| &it.processing_time),
@@ -69,7 +71,11 @@ pub fn render(shards: &[Arc<ShardCounters>], info: &Info) -> String {
         total(catalogue::BYTES_SENT, |it| it.bytes_sent.get()),
         total(catalogue::RELAY_MAIL, |it| it.relay_mail.get()),
         total(catalogue::RELAY_PAUSED, |it| it.relay_paused.get()),
+        total(auth::THROTTLED, |it| it.throttled.get()),
         labelled(catalogue::REFUSALS, shards, |it| &it.refusals),
+        labelled(auth::REJECTED, shards, |it| &it.auth.rejected),
+        total(auth::SIGNATURES, |it| it.auth.signatures.get()),
+        total(auth::KNOWN, |it| it.auth.known.get()),
         by_core(relay::UP, |it| it.relay.up.get()),
         total(relay::RECONNECTS, |it| it.relay.reconnects.get()),
         seconds(relay::GAP, sum(|it| it.relay.gap_ns.get())),

@@ -8,6 +8,7 @@
 //! form: incomplete input is `None` and never an error, an error is a small `Copy` enum, and after
 //! an error the stream cannot be resynchronised. `envelope` and `control` are what `resp` carries:
 //! whole messages of JSON, each judged for itself; `json` and `signature` are what they share.
+//! `proxy` is what a load balancer may put before all of it.
 #![forbid(unsafe_code)]
 #![warn(clippy::indexing_slicing)]
 
@@ -15,6 +16,7 @@ pub mod control;
 pub mod envelope;
 pub mod http;
 mod json;
+pub mod proxy;
 pub mod resp;
 mod signature;
 pub mod stomp;

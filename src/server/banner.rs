@@ -28,10 +28,11 @@ pub(super) fn print(facts: &Facts<'_>) {
 
 fn write(out: &mut impl Write, facts: &Facts<'_>) -> io::Result<()> {
     let Facts { cores, driver, resolved, host, .. } = facts;
+    let scheme = if facts.settings.tls.is_some() { "wss" } else { "ws" };
     let shards = if *cores == 1 { "1 shard".to_owned() } else { format!("{cores} shards") };
     writeln!(out, "ringway {}: {shards} on {driver}", env!("CARGO_PKG_VERSION"))?;
     if let Some(address) = facts.public {
-        writeln!(out, "listening on ws://{address}/ws")?;
+        writeln!(out, "listening on {scheme}://{address}/ws")?;
     }
     if let Some(address) = facts.admin {
         writeln!(out, "admin on http://{address}")?;
@@ -41,7 +42,11 @@ fn write(out: &mut impl Write, facts: &Facts<'_>) -> io::Result<()> {
         "up to {} connections ({} open files allowed)",
         resolved.connections, host.nofile
     )?;
-    writeln!(out, "authentication is off: every client is who its CONNECT login says")?;
+    if facts.settings.auth.is_on() {
+        writeln!(out, "authentication is on: every client needs a token")?;
+    } else {
+        writeln!(out, "authentication is off: every client is who its CONNECT login says")?;
+    }
     let (Some(public), Some(admin)) = (facts.public, facts.admin) else {
         return out.flush();
     };
@@ -50,10 +55,10 @@ fn write(out: &mut impl Write, facts: &Facts<'_>) -> io::Result<()> {
     writeln!(out, "  curl http://{admin}/metrics")?;
     writeln!(
         out,
-        "  a STOMP client on ws://{public}/ws: SUBSCRIBE /topic/room.1, SEND /app/room.1"
+        "  a STOMP client on {scheme}://{public}/ws: SUBSCRIBE /topic/room.1, SEND /app/room.1"
     )?;
     if facts.settings.server.echo {
-        writeln!(out, "  a WebSocket client on ws://{public}/echo")?;
+        writeln!(out, "  a WebSocket client on {scheme}://{public}/echo")?;
     }
     out.flush()
 }

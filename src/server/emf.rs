@@ -18,6 +18,7 @@ use crate::metrics::emf::Emf;
 use crate::metrics::emf::Sender;
 use crate::server::StartError;
 use crate::server::host;
+use crate::stdx::time::Instant;
 
 /// How long the end waits for the last line.
 const LAST_LINE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -81,8 +82,7 @@ fn run(mut emf: Emf, counters: &[Arc<ShardCounters>], clock: Clock, stopped: &mp
         match stopped.recv_timeout(due_at.since(clock.instant())) {
             Err(RecvTimeoutError::Timeout) => {
                 write(&emf.line(counters, unix_ms()));
-                // From the last due time, not from now, so that no minute ever has two or none.
-                due_at = due_at.after(emf::PERIOD);
+                due_at = next_due(due_at, clock.instant());
             }
             Ok(()) | Err(RecvTimeoutError::Disconnected) => {
                 write(&emf.last_line(counters, unix_ms()));
@@ -92,10 +92,32 @@ fn run(mut emf: Emf, counters: &[Arc<ShardCounters>], clock: Clock, stopped: &mp
     }
 }
 
+/// When the line behind that of `due_at` is due: counted from there and not from now, so that no
+/// minute has two or none; what a stopped process has missed is left out.
+fn next_due(due_at: Instant, now: Instant) -> Instant {
+    let missed = now.since(due_at).as_secs() / emf::PERIOD.as_secs();
+    due_at.after(emf::PERIOD * u32::try_from(missed + 1).unwrap_or(u32::MAX))
+}
+
 /// Writes one line, whole.
 fn write(line: &str) {
     let mut out = io::stdout().lock();
     if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
         tracing::warn!("cannot write metrics to standard output: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_keep_to_their_second_of_the_minute() {
+        let at = |seconds: u64| Instant::from_nanos(seconds * 1_000_000_000);
+        for (due_at, now, expected) in
+            [(70, 70, 130), (70, 71, 130), (70, 129, 130), (70, 130, 190), (70, 700, 730)]
+        {
+            assert_eq!(next_due(at(due_at), at(now)), at(expected), "{due_at} {now}");
+        }
     }
 }

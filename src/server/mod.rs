@@ -27,6 +27,7 @@ use crate::io::ring;
 use crate::metrics;
 use crate::metrics::ShardCounters;
 use crate::metrics::health::Health;
+use crate::server::keys::Keeper;
 use crate::shard::Identity;
 use crate::shard::link;
 use crate::shard::mailbox::Doorbell;
@@ -34,9 +35,12 @@ use crate::shard::mailbox::Mailboxes;
 use crate::shard::runtime;
 use crate::shard::runtime::Setup;
 
+mod auth;
 mod banner;
+mod certificates;
 mod emf;
 mod host;
+mod keys;
 pub mod logs;
 mod options;
 mod reload;
@@ -78,6 +82,10 @@ struct Running {
     events: mpsc::Receiver<Event>,
     live: reload::Live,
     emf: Option<emf::Writer>,
+    /// Has the keys read again.
+    keys: mpsc::Sender<()>,
+    /// The certificate, where the public listener has one.
+    reload: Option<certificates::Reload>,
 }
 
 fn start(loaded: &Loaded) -> Result<Running, StartError> {
@@ -85,8 +93,10 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let (host, resolved) = host::prepare(settings)?;
     let cores = resolved.cores;
     let (driver, driver_note) = host::choose_driver(settings, cores)?;
+    let clock = Clock::start();
+    let keeper = Keeper::new(&settings.auth, clock)?;
     let origin = format!("ringway-{:016x}", host::random_seed());
-    let live = reload::Live::new(loaded, host, &resolved, origin)?;
+    let live = reload::Live::new(loaded, host, &resolved, origin, keeper.key_set())?;
     let listeners = host::bind("server.listen", settings.server.listen, cores, &settings.server)?;
     let admin = host::bind("admin.listen", settings.admin.listen, 1, &settings.server)?;
 
@@ -94,8 +104,8 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
         (0..cores).map(|_| Arc::new(ShardCounters::default())).collect();
     let health = Health::new(cores, driver.as_str(), driver_note, host::kernel());
     let health = Arc::new(with_relay(health, &counters, resolved.relay));
-    let clock = Clock::start();
-    let (mailboxes, doorbells) = Mailboxes::connect(cores, settings.relay.mailbox_messages);
+    let (mut mailboxes, doorbells) = Mailboxes::connect(cores, settings.relay.mailbox_messages);
+    let outside = Mailboxes::open(&mut mailboxes, &doorbells);
     let (sender, events) = mpsc::channel();
     // Before the first shard, so that no signal finds the default handler.
     listen_for_signals(sender.clone())?;
@@ -104,8 +114,10 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let admin_address = admin.first().and_then(|it| it.local_addr().ok());
     let home_seed = host::random_seed();
     let links = start_links(settings)?;
+    let (certificates, reload) = certificates::load(settings.tls.as_ref(), cores)?;
     let mut shards = Vec::with_capacity(cores);
-    for ((index, listener), mailboxes) in (0_u8..).zip(listeners).zip(mailboxes) {
+    let own = listeners.into_iter().zip(mailboxes).zip(certificates);
+    for (index, ((listener, mailboxes), certificates)) in (0_u8..).zip(own) {
         let id = ShardId(index);
         let identity = Identity {
             id,
@@ -126,6 +138,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
                 clock,
                 driver,
                 links: links.clone(),
+                certificates,
                 shutdown_timeout: settings.server.shutdown_timeout,
             },
         };
@@ -135,9 +148,8 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let emf = emf::Writer::start(&settings.metrics, info, &counters, clock)?;
     let tokens = Arc::clone(&live.tokens);
     let view = admin::View { counters, health: Arc::clone(&health), info, tokens };
-    for listener in admin {
-        spawn_admin(listener, view.clone())?;
-    }
+    admin.into_iter().try_for_each(|listener| spawn_admin(listener, view.clone()))?;
+    let keys = keeper.start(settings.auth.is_on(), outside)?;
     wait_until_started(&events, cores)?;
     banner::print(&banner::Facts {
         public,
@@ -148,7 +160,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
         settings,
         host: &host,
     });
-    Ok(Running { health, doorbells, shards, events, live, emf })
+    Ok(Running { health, doorbells, shards, events, live, emf, keys, reload })
 }
 
 /// Tells health and counters which relay this is.
@@ -277,7 +289,13 @@ impl Running {
         while 0 < left_count {
             match self.events.recv() {
                 Ok(Event::ShardStarted) => {}
-                Ok(Event::Signal(SIGHUP)) => self.live.reload(),
+                Ok(Event::Signal(SIGHUP)) => {
+                    self.live.reload();
+                    if self.keys.send(()).is_err() {
+                        tracing::debug!("nobody reads keys");
+                    }
+                    self.reload.iter().for_each(certificates::Reload::run);
+                }
                 Ok(Event::Signal(signal)) if is_draining => {
                     tracing::warn!(signal, "told again: ending at once");
                     return ExitCode::from(cli::EXIT_FAILURE);

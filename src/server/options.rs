@@ -9,10 +9,13 @@ use crate::broker::relay::redis::Options as RedisOptions;
 use crate::broker::router::RouteOptions;
 use crate::broker::router::RouteTo;
 use crate::broker::router::Router;
+use crate::broker::seats;
 use crate::broker::session;
+use crate::config::Loaded;
 use crate::config::Resolved;
 use crate::config::redis_url::RedisUrl;
 use crate::config::settings::Envelope;
+use crate::config::settings::ProxyProtocol;
 use crate::config::settings::Refusal;
 use crate::config::settings::RelayMode;
 use crate::config::settings::RouteSettings;
@@ -24,14 +27,19 @@ use crate::io::resolver::Resolver;
 use crate::io::resolver::Worker;
 use crate::io::tls;
 use crate::metrics;
+use crate::policy::auth::KeySet;
 use crate::proto::envelope;
 use crate::proto::http;
 use crate::proto::http::origin::OriginPatterns;
 use crate::proto::stomp;
 use crate::proto::ws;
 use crate::server::StartError;
+use crate::server::auth;
+use crate::shard;
+use crate::shard::Admission;
 use crate::shard::Options;
 use crate::shard::link;
+use crate::stdx::cidr::Cidr;
 
 /// How long a name, a TCP connection and a TLS handshake with Redis may take, each.
 const LINK_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,10 +48,13 @@ const LINK_USER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the shards are told; totals are shared out evenly. `origin` names this process to others.
 pub(super) fn shard_options(
-    settings: &Settings,
+    loaded: &Loaded,
     resolved: &Resolved,
     origin: &str,
+    keys: Arc<KeySet>,
 ) -> Result<Options, StartError> {
+    let settings = &loaded.settings;
+    let rules = loaded.rules().map_err(|error| StartError(error.to_string()))?;
     let limits = &settings.limits;
     let routes: Vec<RouteOptions> = settings.routes.iter().map(route).collect();
     let router =
@@ -63,6 +74,7 @@ pub(super) fn shard_options(
             receipts_pending_max: limits.receipts_pending,
             refusals_max: u32::try_from(limits.refusals).unwrap_or(u32::MAX),
             server: concat!("ringway/", env!("CARGO_PKG_VERSION")).to_owned(),
+            auth: auth::session_options(&settings.auth),
         },
         stomp: stomp::Limits {
             frame_bytes_max: limits.message_bytes,
@@ -75,7 +87,11 @@ pub(super) fn shard_options(
             headers_count_max: limits.http_headers,
         },
         router,
+        admission: admission(settings, resolved.cores)?,
+        auth: auth::shard_options(&settings.auth, &rules, keys),
+        rules,
         origins,
+        has_tls: settings.tls.is_some(),
         has_echo: settings.server.echo,
         handshake_timeout: settings.server.handshake_timeout,
         first_frame_timeout: settings.server.first_frame_timeout,
@@ -115,6 +131,30 @@ pub(super) fn links(settings: &Settings) -> Result<Option<(link::Options, Worker
         user_timeout: LINK_USER_TIMEOUT,
     };
     Ok(Some((options, worker)))
+}
+
+fn admission(settings: &Settings, cores: usize) -> Result<Admission, StartError> {
+    let it = &settings.admission;
+    let range = |text: &String| {
+        let wrong = || StartError(format!("server.trusted_proxies: {text} is no range"));
+        Cidr::parse(text).ok_or_else(wrong)
+    };
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    Ok(Admission {
+        trusted_proxies: it.trusted_proxies.iter().map(range).collect::<Result<_, _>>()?,
+        proxy_protocol: match it.proxy_protocol {
+            ProxyProtocol::Off => shard::ProxyProtocol::Off,
+            ProxyProtocol::Optional => shard::ProxyProtocol::Optional,
+            ProxyProtocol::Required => shard::ProxyProtocol::Required,
+        },
+        handshakes_per_second: it.handshakes_per_second.div_ceil(cores) as u64,
+        frames_per_second: it.frames_per_second as u64,
+        bytes_per_second: it.bytes_per_second as u64,
+        seats: seats::Limits {
+            user_max: number(it.connections_per_user),
+            address_max: number(it.connections_per_address),
+        },
+    })
 }
 
 fn route(route: &RouteSettings) -> RouteOptions {

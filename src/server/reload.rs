@@ -11,6 +11,7 @@ use crate::config::Loaded;
 use crate::config::Reloaded;
 use crate::config::Resolved;
 use crate::config::settings::Settings;
+use crate::policy::auth::KeySet;
 use crate::server::StartError;
 use crate::server::options;
 use crate::shard;
@@ -24,6 +25,8 @@ pub(super) struct Live {
     host: Host,
     origin: String,
     loaded: Loaded,
+    /// Those of the start; the ones in force come to the shards by another way.
+    keys: Arc<KeySet>,
 }
 
 impl Live {
@@ -33,14 +36,16 @@ impl Live {
         host: Host,
         resolved: &Resolved,
         origin: String,
+        keys: Arc<KeySet>,
     ) -> Result<Self, StartError> {
-        let options = options::shard_options(&loaded.settings, resolved, &origin)?;
+        let options = options::shard_options(loaded, resolved, &origin, Arc::clone(&keys))?;
         Ok(Self {
             options: Arc::new(ArcSwap::from_pointee(options)),
             tokens: Arc::new(ArcSwap::from_pointee(tokens(&loaded.settings))),
             host,
             origin,
             loaded: loaded.clone(),
+            keys,
         })
     }
 
@@ -57,7 +62,8 @@ impl Live {
 
     fn apply(&mut self, Reloaded { loaded, changes }: Reloaded) {
         let resolved = config::resolve(&loaded.settings, &self.host);
-        match options::shard_options(&loaded.settings, &resolved, &self.origin) {
+        let keys = Arc::clone(&self.keys);
+        match options::shard_options(&loaded, &resolved, &self.origin, keys) {
             Ok(options) => self.options.store(Arc::new(options)),
             Err(StartError(error)) => {
                 tracing::error!("SIGHUP: nothing is changed: {error}");

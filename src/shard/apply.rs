@@ -11,6 +11,7 @@ use crate::broker::refusal::Refusal;
 use crate::broker::relay::Target;
 use crate::broker::relay::Token;
 use crate::broker::router::Interest;
+use crate::broker::seats::Holder;
 use crate::broker::session::Asked;
 use crate::broker::session::Output;
 use crate::broker::session::Publications;
@@ -72,11 +73,10 @@ impl Shard {
             }
             Output::Refused(refusal) => {
                 self.counters.refusals.of(label_of(refusal.code)).add(1);
-                if let Some(suppressed) = self.log_limit.admit(now.instant) {
-                    let peer = self.connections.get(id.0).map(|it| it.peer);
-                    tracing::info!(?peer, session = session.id(), suppressed, "refused: {refusal}");
-                }
+                self.log_refused(now, id, session, &refusal);
             }
+            Output::Entered(user) => self.take_seat(id, Holder::User(user)),
+            Output::Rejected(reject) => self.count_rejected(now, id, session, reject),
             Output::Close(reason) => return Err(reason),
         }
         Ok(())
@@ -267,6 +267,7 @@ fn label_of(code: Code) -> metrics::Refusal {
         Code::BadDestination => metrics::Refusal::BadDestination,
         Code::BadPattern => metrics::Refusal::BadPattern,
         Code::Limit => metrics::Refusal::Limit,
+        Code::Rate => metrics::Refusal::Rate,
         Code::Transaction => metrics::Refusal::Transaction,
         Code::BadPayload => metrics::Refusal::BadPayload,
         Code::RelayUnconfirmed => metrics::Refusal::RelayUnconfirmed,

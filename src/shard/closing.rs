@@ -205,6 +205,8 @@ fn error_of(reason: CloseReason) -> Option<ConnectionError> {
         CloseReason::Stomp(stomp::Error::FrameTooBig) => ConnectionError::TooLarge,
         CloseReason::Stomp(_) | CloseReason::Protocol => ConnectionError::Stomp,
         CloseReason::RefusalLimit => ConnectionError::Refusals,
+        CloseReason::TokenStale | CloseReason::TokenRefused => ConnectionError::Token,
+        CloseReason::Crowded => ConnectionError::Crowded,
         CloseReason::SlowConsumer | CloseReason::OutboxTotal => ConnectionError::SlowConsumer,
         CloseReason::NoFirstFrame => ConnectionError::FirstFrame,
         CloseReason::HeartBeatLost => ConnectionError::HeartBeat,

@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 
 use crate::broker::outbox::Outbox;
+use crate::broker::seats::Holder;
 use crate::broker::session::Session;
 use crate::proto::http;
 use crate::proto::stomp;
 use crate::proto::ws;
+use crate::stdx::rate::Pace;
 use crate::stdx::slab::Key;
 use crate::stdx::time::Instant;
 use crate::stdx::wheel::Tick;
@@ -56,6 +58,11 @@ pub(super) struct Connection {
     pub(super) written_at: Instant,
     pub(super) pinged_at: Option<Instant>,
     pub(super) armed: Tick,
+    /// The seats that it has, of its address and its user.
+    pub(super) seats: Vec<Holder>,
+    pub(super) bytes_pace: Pace,
+    /// It is not read before this.
+    pub(super) throttled_until: Instant,
 }
 
 /// Where a connection is in its life.
@@ -83,6 +90,8 @@ pub(super) enum Phase {
 pub(super) struct Head {
     pub(super) bytes: Vec<u8>,
     pub(super) limits: http::Limits,
+    /// What may stand before the request has been taken.
+    pub(super) is_begun: bool,
 }
 
 #[derive(Debug)]
@@ -90,6 +99,7 @@ pub(super) struct Stomp {
     pub(super) ws: ws::Decoder,
     pub(super) decoder: stomp::Decoder,
     pub(super) session: Session,
+    pub(super) pace: Pace,
 }
 
 #[derive(Debug)]
@@ -117,6 +127,9 @@ impl Connection {
             written_at: now,
             pinged_at: None,
             armed: Tick::NEVER,
+            seats: Vec::new(),
+            bytes_pace: Pace::default(),
+            throttled_until: Instant::default(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The HTTP part of a connection: its head, then an upgrade or one answer.
 
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 
@@ -10,6 +12,7 @@ use crate::metrics::health::Phase as LifePhase;
 use crate::metrics::health::Probe;
 use crate::proto::http;
 use crate::proto::http::Request;
+use crate::proto::http::forwarded::Forwarded;
 use crate::proto::stomp;
 use crate::proto::ws;
 use crate::shard::connection::Closing;
@@ -19,6 +22,7 @@ use crate::shard::connection::Phase;
 use crate::shard::connection::Stomp;
 use crate::shard::state::Shard;
 use crate::stdx::bytes::Shared;
+use crate::stdx::rate::Pace;
 use crate::stdx::time::Now;
 
 /// What the head of a request came to.
@@ -53,9 +57,23 @@ impl Shard {
         mut head: Box<Head>,
         bytes: &[u8],
     ) -> Outcome {
-        let searched_bytes = head.bytes.len();
+        let mut searched_bytes = head.bytes.len();
         // Bytes behind the largest head are no part of it: they are looked at after the upgrade.
         head.bytes.extend_from_slice(bytes);
+        let was_begun = head.is_begun;
+        match self.begin_head(id, &mut head) {
+            Ok(true) => {}
+            Ok(false) => return Outcome::Incomplete(head),
+            Err(text) => {
+                let answer = Answer::refusal(400, None, text, Handshake::BadRequest);
+                self.handshakes_count -= 1;
+                return Outcome::Answered(self.queue_answer(now, id, &answer));
+            }
+        }
+        if was_begun != head.is_begun {
+            // What was there is another text now.
+            searched_bytes = 0;
+        }
         let decode = || http::decode_from(&head.bytes, searched_bytes, &head.limits);
         let decided = match catch_unwind(AssertUnwindSafe(decode)) {
             Ok(Ok(None)) => Ok(None),
@@ -154,33 +172,42 @@ impl Shard {
             };
             Answer::refusal(error.status(), error.extra_header(), error.to_string(), result)
         })?;
+        let peer = self.connections.get(id.0).map(|it| it.peer.ip());
+        let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let trusted = &self.options.admission.trusted_proxies;
+        let scheme = if self.options.has_tls { "https" } else { "http" };
+        let seen = http::forwarded::of(request, peer, scheme, trusted);
         let origin = request.header("origin");
-        if let Some(origin) = origin.filter(|origin| !self.is_allowed(origin, request)) {
+        if let Some(origin) = origin.filter(|origin| !self.is_allowed(origin, &seen)) {
             self.counters.rejected.of(Rejected::Origin).add(1);
             let text = format!("origin {origin} is not allowed; see auth.origins");
             return Err(Answer::refusal(403, None, text, Handshake::Forbidden));
         }
-        self.check_room()?;
+        self.check_room(now)?;
         let subprotocol = if is_echo { None } else { upgrade.select_subprotocol(SUBPROTOCOLS) };
         let mut bytes = Vec::with_capacity(192);
         http::encode_switching_protocols(&mut bytes, &upgrade.accept, subprotocol);
         self.push_raw(now, id, Shared::new(bytes, &self.meter.clone()));
+        self.note_address(id, seen.address);
         self.counters.handshakes.of(Handshake::Accepted).add(1);
         let decoder = ws::Decoder::new(self.options.ws);
         let phase = if is_echo {
             Phase::Echo(Box::new(decoder))
         } else {
             let session_id = format!("{:016x}", self.random.next());
+            let auth = self.options.auth.as_ref();
+            let token = auth.and_then(|it| http::credentials::token(request, &it.sources));
             Phase::Stomp(Box::new(Stomp {
                 ws: decoder,
                 decoder: stomp::Decoder::new(self.options.stomp),
-                session: Session::new(session_id),
+                session: Session::new(session_id, token.map(Box::from)),
+                pace: Pace::default(),
             }))
         };
         Ok((phase, origin.is_some()))
     }
 
-    fn check_room(&self) -> Result<(), Answer> {
+    fn check_room(&mut self, now: Now) -> Result<(), Answer> {
         let retry = Some(("Retry-After", "5"));
         if self.is_draining || self.identity.health.phase() == LifePhase::Draining {
             self.counters.rejected.of(Rejected::Draining).add(1);
@@ -195,13 +222,17 @@ impl Shard {
             );
             return Err(Answer::refusal(503, retry, text, Handshake::Full));
         }
+        if !self.takes_handshake(now) {
+            self.counters.rejected.of(Rejected::HandshakeRate).add(1);
+            let text = "too many connections begin here at once; try again".to_owned();
+            return Err(Answer::refusal(503, Some(("Retry-After", "1")), text, Handshake::Full));
+        }
         Ok(())
     }
 
-    fn is_allowed(&self, origin: &str, request: &Request<'_>) -> bool {
+    fn is_allowed(&self, origin: &str, seen: &Forwarded<'_>) -> bool {
         if self.options.origins.is_empty() {
-            let host = request.header("host").unwrap_or("");
-            return http::origin::same_origin(origin, "http", host);
+            return http::origin::same_origin(origin, seen.scheme, seen.host);
         }
         self.options.origins.allows(origin)
     }
@@ -217,7 +248,8 @@ impl Shard {
             return Answer::refusal(405, allow, text, Handshake::MethodNotAllowed);
         }
         let peer = self.connections.get(id.0).map(|it| it.peer.ip());
-        let is_detailed = peer.is_some_and(|it| it.to_canonical().is_loopback());
+        let is_detailed = peer
+            .is_some_and(|it| it.to_canonical().is_loopback() || self.options.admission.trusts(it));
         let (status, body) = self.identity.health.answer(probe, is_detailed);
         let content_type = "application/json";
         Answer { status, header: None, content_type, body, result: None, is_head: false }

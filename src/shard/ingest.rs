@@ -3,11 +3,13 @@
 use std::mem;
 use std::panic;
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use crate::broker::close::CloseReason;
 use crate::broker::session::Context;
 use crate::proto::stomp;
 use crate::proto::ws;
+use crate::shard::admission;
 use crate::shard::connection::Closing;
 use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Phase;
@@ -34,7 +36,9 @@ impl Shard {
         connection.received_at = now.instant;
         connection.pinged_at = None;
         self.counters.bytes_received.add(bytes.len() as u64);
+        let received_bytes = bytes.len();
         self.ingest(now, id, bytes);
+        self.pace_bytes(now, id, received_bytes);
         self.settle(now);
         self.rearm(id);
     }
@@ -90,7 +94,7 @@ impl Shard {
         stomp: &mut Stomp,
         input: &mut &mut [u8],
     ) -> Result<(), CloseReason> {
-        let Stomp { ws: messages, decoder, session } = stomp;
+        let Stomp { ws: messages, decoder, session, pace } = stomp;
         loop {
             let event = guarded_decode(messages, input)?;
             let mut payload = match event {
@@ -109,10 +113,14 @@ impl Shard {
                     now,
                     options: &options.session,
                     router: &options.router,
+                    rules: &options.rules,
+                    verifier: self.verifier.as_mut(),
                     node: &self.node,
                     messages_count: &mut self.messages_count,
                 };
                 let outputs = &mut self.outputs;
+                let mut over = Duration::ZERO;
+                let rate = options.admission.frames_per_second;
                 let counters = &self.counters;
                 let step =
                     panic::catch_unwind(AssertUnwindSafe(|| match decoder.decode(&mut payload) {
@@ -120,7 +128,16 @@ impl Shard {
                         Ok(Some(stomp::Event::HeartBeat)) => Step::Again,
                         Ok(Some(stomp::Event::Frame(frame))) => {
                             counters.messages_received.add(1);
-                            session.handle_frame(&frame, &mut context, outputs);
+                            if rate != 0 {
+                                over = pace.take(now.instant, 1, rate);
+                            }
+                            // Ahead by a second it is not read for a while; by two, refused.
+                            if Duration::from_secs(1) < over && !session.is_fresh() {
+                                let refusal = admission::too_fast(rate);
+                                session.handle_refusal(&frame, refusal, &mut context, outputs);
+                            } else {
+                                session.handle_frame(&frame, &mut context, outputs);
+                            }
                             Step::Again
                         }
                         Err(error) => {
@@ -134,6 +151,7 @@ impl Shard {
                     return Err(CloseReason::Internal);
                 };
                 decoder.set_version(session.version());
+                self.throttle(now, id, over);
                 if !self.outputs.is_empty() {
                     self.apply(now, id, session)?;
                 }

@@ -18,6 +18,7 @@ use crate::broker::relay::Mail;
 use crate::broker::relay::Reply;
 use crate::broker::relay::Request;
 use crate::broker::relay::ShardId;
+use crate::shard::auth::Notice;
 use crate::shard::state::Shard;
 use crate::stdx::time::Now;
 
@@ -51,6 +52,39 @@ pub struct Mailboxes {
     doorbells: Arc<[Doorbell]>,
     to: Vec<Option<Out>>,
     from: Vec<Option<In>>,
+    notices: Option<Consumer<Notice>>,
+    lacks_key: Arc<AtomicBool>,
+}
+
+/// The way from outside to all shards: one writer.
+#[derive(Debug)]
+pub struct Outside {
+    doorbells: Arc<[Doorbell]>,
+    notices: Vec<Producer<Notice>>,
+    lacks_key: Arc<AtomicBool>,
+}
+
+/// Notices that wait for one shard, which takes them as soon as it is woken.
+const NOTICES_MAX: usize = 256;
+
+impl Outside {
+    /// Gives `notice` to every shard and wakes it; `false` when one has no room, which may then be
+    /// told again later: whoever has heard it already does not mind.
+    pub fn post(&mut self, notice: &Notice) -> bool {
+        let mut is_told = true;
+        for (end, doorbell) in self.notices.iter_mut().zip(self.doorbells.iter()) {
+            is_told &= end.push(notice.clone()).is_ok();
+            doorbell.ring();
+        }
+        is_told
+    }
+
+    /// Whether a shard was brought a token of a key that it does not have, since this was last
+    /// asked.
+    #[must_use]
+    pub fn take_lack_of_key(&self) -> bool {
+        self.lacks_key.swap(false, Ordering::AcqRel)
+    }
 }
 
 #[derive(Debug)]
@@ -78,6 +112,8 @@ impl Mailboxes {
                 doorbells: Arc::clone(&doorbells),
                 to: (0..count).map(|_| None).collect(),
                 from: (0..count).map(|_| None).collect(),
+                notices: None,
+                lacks_key: Arc::default(),
             })
             .collect();
         for from in 0..count {
@@ -92,6 +128,34 @@ impl Mailboxes {
             }
         }
         (all, doorbells)
+    }
+
+    /// Opens the way from outside to all shards of `connect`.
+    #[must_use]
+    pub fn open(all: &mut [Self], doorbells: &Arc<[Doorbell]>) -> Outside {
+        let lacks_key = Arc::new(AtomicBool::new(false));
+        let mut notices = Vec::with_capacity(all.len());
+        for mailboxes in all {
+            let (end, start) = RingBuffer::new(NOTICES_MAX);
+            mailboxes.notices = Some(start);
+            mailboxes.lacks_key = Arc::clone(&lacks_key);
+            notices.push(end);
+        }
+        Outside { doorbells: Arc::clone(doorbells), notices, lacks_key }
+    }
+
+    /// Hands the shard what came from outside.
+    pub fn receive_notices(&mut self, now: Now, shard: &mut Shard) {
+        while let Some(notice) = self.notices.as_mut().and_then(|it| it.pop().ok()) {
+            shard.handle_notice(now, &notice);
+        }
+    }
+
+    /// Tells outside whether the shard lacks a key.
+    pub fn tell_lack(&self, shard: &mut Shard) {
+        if shard.take_lack_of_key() {
+            self.lacks_key.store(true, Ordering::Release);
+        }
     }
 
     /// This shard's own bell.

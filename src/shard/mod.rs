@@ -6,12 +6,15 @@
 //! actions and mail come out by `poll_*`. [`runtime`] is the thin layer that carries these over a
 //! monoio runtime; the simulation in `tests/sim` carries them by the numbers of a seed.
 //!
-//! Read `state` (what a shard is), `connection`, `handshake` (HTTP), `ingest` (bytes to frames),
-//! `apply` (frames to effects), `relay`, `fanout`, `flush`, `closing`, `timers`, then `mailbox`,
-//! `runtime` and `polled`.
+//! Read `state` (what a shard is), `connection`, `handshake` (HTTP), `admission`, `ingest` (bytes
+//! to frames), `apply` (frames to effects), `auth`, `relay`, `fanout`, `flush`, `closing`,
+//! `timers`, then `mailbox`, `runtime`, `carry` and `polled`, `link` (connections to Redis) and
+//! `secure` (TLS of the listener).
 #![forbid(unsafe_code)]
 
+mod admission;
 mod apply;
+mod auth;
 mod carry;
 mod closing;
 mod connection;
@@ -26,10 +29,16 @@ pub mod mailbox;
 mod polled;
 mod relay;
 pub mod runtime;
+pub mod secure;
+mod sending;
 mod state;
 mod tasks;
 mod timers;
 
+pub use admission::Admission;
+pub use admission::ProxyProtocol;
+pub use auth::AuthOptions;
+pub use auth::Notice;
 pub use connection::ConnectionId;
 pub use flush::Action;
 pub use state::Identity;

@@ -3,11 +3,14 @@
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::io::poller::Readiness;
 use crate::shard::connection::ConnectionId;
 use crate::shard::runtime::Core;
+use crate::shard::runtime::Owned;
 use crate::shard::runtime::RECEIVE_BYTES;
+use crate::shard::tasks::after;
 use crate::shard::tasks::yield_once;
 
 /// A connection that may have something to receive.
@@ -23,9 +26,9 @@ impl Core {
     pub(super) async fn poll_all(self: Rc<Self>) {
         let mut told: Vec<Readiness> = Vec::new();
         let mut ready: VecDeque<Ready> = VecDeque::new();
-        let mut has_more = false;
+        let (mut has_more, mut has_handshakes) = (false, false);
         loop {
-            if ready.is_empty() && !has_more {
+            if ready.is_empty() && !has_more && !has_handshakes {
                 self.wait().await;
             }
             told.clear();
@@ -46,8 +49,15 @@ impl Core {
                     ready.push_back(next);
                 }
             }
+            has_handshakes = self.shake_hands(|owned, received| {
+                // The end may have been told with the edge that brought it into the queue.
+                let next = Ready { id: owned.id, has_ended: true };
+                if self.judge(next, owned, received) {
+                    ready.push_back(next);
+                }
+            });
             self.flush_once();
-            if !ready.is_empty() || has_more {
+            if !ready.is_empty() || has_more || has_handshakes {
                 yield_once().await;
             }
         }
@@ -75,20 +85,52 @@ impl Core {
         })
     }
 
+    /// Reads a connection that sent too fast once it may again, in a task of its own.
+    fn read_later(self: &Rc<Self>, ready: Ready, pause: Duration) {
+        let core = Rc::clone(self);
+        after(pause, async move {
+            // Whatever edges came meanwhile were let go: it is read until there is nothing.
+            let ready = Ready { has_ended: true, ..ready };
+            while core.receive_share(ready) {
+                yield_once().await;
+            }
+            core.flush_once();
+        });
+    }
+
     /// Receives once; `true` when there may be more to receive.
-    fn receive_share(&self, Ready { id, has_ended }: Ready) -> bool {
-        let Some(socket) = self.socket(id) else { return false };
-        match self.receive(id, &socket) {
+    fn receive_share(self: &Rc<Self>, ready: Ready) -> bool {
+        let Some(owned) = self.owned(ready.id) else { return false };
+        if self.read_pause(ready.id).is_some() {
+            // Whoever made it wait reads it afterwards.
+            return false;
+        }
+        if let Some(secure) = owned.secure.as_ref().filter(|it| it.is_handshaking()) {
+            self.queue_handshake(&owned, secure);
+            return false;
+        }
+        let received = self.receive(&owned);
+        self.judge(ready, &owned, received)
+    }
+
+    /// Closes a connection that is over; `true` when there may be more to receive.
+    fn judge(self: &Rc<Self>, ready: Ready, owned: &Owned, received: io::Result<usize>) -> bool {
+        match received {
             Ok(0) => {
-                self.close(id, &socket);
+                self.close(owned);
+                false
+            }
+            Ok(_) if self.read_pause(ready.id).is_some() => {
+                let pause = self.read_pause(ready.id).unwrap_or_default();
+                self.read_later(ready, pause);
                 false
             }
             // An edge comes for what arrives after a short read, unless it came with the end.
-            Ok(received_bytes) => has_ended || received_bytes == RECEIVE_BYTES,
+            Ok(received_bytes) => ready.has_ended || received_bytes == RECEIVE_BYTES,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
             Err(_) => {
-                self.close(id, &socket);
+                self.close(owned);
                 false
             }
         }
@@ -103,12 +145,18 @@ impl Core {
         }
     }
 
-    fn note_room(&self, id: ConnectionId) {
-        if let Some(Some(owned)) = self.sockets.borrow_mut().get_mut(id.index())
-            && owned.id == id
-            && std::mem::take(&mut owned.awaits_room)
-        {
-            self.shard.borrow_mut().handle_sent(self.now(), id, 0);
+    fn note_room(self: &Rc<Self>, id: ConnectionId) {
+        let mut sockets = self.sockets.borrow_mut();
+        let Some(Some(owned)) = sockets.get_mut(id.index()) else { return };
+        if owned.id != id || !std::mem::take(&mut owned.awaits_room) {
+            return;
+        }
+        let owned = owned.clone();
+        drop(sockets);
+        let mut shard = self.shard.borrow_mut();
+        match &owned.secure {
+            None => shard.handle_sent(self.now(), id, 0),
+            Some(secure) => self.push_secure(&mut shard, &owned, secure),
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::broker::relay::redis::Note;
 use crate::broker::relay::redis::State;
 use crate::broker::relay::redis::Taken;
 use crate::metrics::RelayDropped;
+use crate::policy::auth::Whom;
 use crate::shard::state::Shard;
 use crate::shard::state::TICK;
 use crate::stdx::time::Instant;
@@ -25,20 +26,26 @@ use crate::stdx::time::Now;
 impl Shard {
     /// Takes what another shard sent; a request only while [`Shard::has_reply_room`].
     pub fn handle_mail(&mut self, now: Now, from: ShardId, mail: Mail) {
-        self.relay.handle_mail(from, mail);
+        match mail {
+            Mail::Request(Request::Seat(ask)) => self.seats.handle_ask(from, ask),
+            Mail::Reply(Reply::Seat(answer)) => self.seats.handle_answer(answer),
+            mail @ (Mail::Request(_) | Mail::Reply(_)) => self.relay.handle_mail(from, mail),
+        }
         self.settle(now);
     }
 
     /// The next request for another shard.
     pub fn poll_request(&mut self, to: ShardId) -> Option<Request> {
-        let request = self.relay.poll_request(to)?;
+        let seat = self.seats.poll_ask(to).map(Request::Seat);
+        let request = seat.or_else(|| self.relay.poll_request(to))?;
         self.counters.relay_mail.add(1);
         Some(request)
     }
 
     /// The next reply to another shard.
     pub fn poll_reply(&mut self, to: ShardId) -> Option<Reply> {
-        let reply = self.relay.poll_reply(to)?;
+        let seat = self.seats.poll_answer(to).map(Reply::Seat);
+        let reply = seat.or_else(|| self.relay.poll_reply(to))?;
         self.counters.relay_mail.add(1);
         Some(reply)
     }
@@ -52,13 +59,13 @@ impl Shard {
     /// Whether mail for other shards waits.
     #[must_use]
     pub fn has_mail(&self) -> bool {
-        self.relay.has_mail()
+        self.relay.has_mail() || self.seats.has_mail()
     }
 
     /// Whether requests of other shards may be handed in.
     #[must_use]
     pub fn has_reply_room(&self) -> bool {
-        self.relay.has_reply_room()
+        self.relay.has_reply_room() && self.seats.has_room(self.options.mailbox_max)
     }
 
     /// Whether connections may be read. Notes when that changes, because a peer is not blamed for
@@ -80,6 +87,9 @@ impl Shard {
 
     /// Does all that the relay has for this shard, then holds the limits.
     pub(super) fn settle(&mut self, now: Now) {
+        while let Some(answer) = self.seats.poll_event() {
+            self.seat(now, answer);
+        }
         while let Some(event) = self.relay.poll_event() {
             match event {
                 Event::Deliver { publication, audience } => {
@@ -87,7 +97,7 @@ impl Shard {
                 }
                 Event::Settled(token) => self.settle_token(now, token),
                 Event::Refused(token, refusal) => self.refuse_token(now, token, refusal),
-                Event::Control(control) => self.handle_control(&control),
+                Event::Control(control) => self.handle_control(now, &control),
             }
         }
         self.close_slow(now);
@@ -188,7 +198,7 @@ impl Shard {
     }
 
     /// Does what the fleet is told to do; each shard of each task hears it, once.
-    fn handle_control(&self, control: &Control) {
+    fn handle_control(&mut self, now: Now, control: &Control) {
         let Some(options) = &self.options.redis else {
             return;
         };
@@ -198,9 +208,14 @@ impl Shard {
                 self.identity.health.drain();
             }
             Control::Drain { .. } => {}
-            Control::Disconnect { .. }
-            | Control::RevokeToken { .. }
-            | Control::RevokeUser { .. } => {
+            Control::RevokeToken { jti, until_ms } => {
+                self.revoke(now, Whom::Token(jti.clone()), *until_ms);
+            }
+            Control::RevokeUser { user, until_ms } => {
+                let whom = Whom::User { id: user.clone(), issued_until_ms: now.unix_ms };
+                self.revoke(now, whom, *until_ms);
+            }
+            Control::Disconnect { .. } => {
                 tracing::warn!("told over the relay what this version does not do: {control:?}");
             }
         }

@@ -26,18 +26,19 @@ use crate::io::probe::Driver;
 use crate::io::socket::Socket;
 use crate::metrics::health::Phase;
 use crate::shard::connection::ConnectionId;
-use crate::shard::flush::Action;
 use crate::shard::link;
 use crate::shard::link::Links;
 use crate::shard::load::Load;
 use crate::shard::mailbox::Mailboxes;
+use crate::shard::secure;
+use crate::shard::secure::Certificates;
+use crate::shard::secure::Secure;
 use crate::shard::state::Identity;
 use crate::shard::state::Options;
 use crate::shard::state::Shard;
 use crate::shard::state::TICK;
 use crate::shard::tasks::Notify;
 use crate::shard::tasks::yield_once;
-use crate::stdx::bytes::Batch;
 use crate::stdx::time::Instant;
 use crate::stdx::time::Now;
 
@@ -67,6 +68,8 @@ pub struct Setup {
     pub driver: Driver,
     /// How the relay's links connect, where it has any.
     pub links: Option<link::Options>,
+    /// What the listener shows, where it speaks TLS.
+    pub certificates: Option<Certificates>,
     /// How long the end may take.
     pub shutdown_timeout: Duration,
 }
@@ -76,19 +79,21 @@ pub(super) struct Core {
     pub(super) shard: RefCell<Shard>,
     /// By the index of the connection, with its whole id: an index lives on in a later connection.
     pub(super) sockets: RefCell<Vec<Option<Owned>>>,
-    mailboxes: RefCell<Mailboxes>,
+    pub(super) mailboxes: RefCell<Mailboxes>,
     /// To Redis.
-    links: Option<Rc<Links>>,
+    pub(super) links: Option<Rc<Links>>,
     buffer: RefCell<Box<[u8]>>,
-    clock: Clock,
+    pub(super) clock: Clock,
     unix_start_ms: Cell<u64>,
     /// The clock as it was read last.
-    recent: Cell<Now>,
+    pub(super) recent: Cell<Now>,
     /// The sockets' readiness, with the epoll driver.
     pub(super) poller: Option<RefCell<Poller>>,
-    flush: Notify,
+    /// TLS, where the listener speaks it.
+    pub(super) secure: Option<secure::Listener>,
+    pub(super) flush: Notify,
     /// Readers that wait for credit.
-    starved: RefCell<Vec<Waker>>,
+    pub(super) starved: RefCell<Vec<Waker>>,
     load: RefCell<Load>,
     options: Arc<ArcSwap<Options>>,
 }
@@ -100,6 +105,8 @@ pub(super) struct Owned {
     pub(super) socket: Rc<Socket>,
     /// Its last send found no room; a poller tells when there is some.
     pub(super) awaits_room: bool,
+    /// Its TLS, where the listener speaks it.
+    pub(super) secure: Option<Rc<Secure>>,
 }
 
 /// Runs a shard until it has drained; `on_started` is called once it serves.
@@ -108,8 +115,8 @@ pub(super) struct Owned {
 ///
 /// When the listener cannot be taken over by the runtime.
 pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
-    let Setup { options, identity, listener, mailboxes, clock, driver, links, shutdown_timeout } =
-        setup;
+    let Setup { options, identity, listener, mailboxes, clock, driver, links, .. } = setup;
+    let shutdown_timeout = setup.shutdown_timeout;
     let health = Arc::clone(&identity.health);
     let shard = Shard::new(options.load_full(), identity);
     let listener = TcpListener::from_std(listener)?;
@@ -126,6 +133,7 @@ pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
             Driver::IoUring => None,
             Driver::Epoll => Some(RefCell::new(Poller::new()?)),
         },
+        secure: setup.certificates.map(secure::Listener::new),
         flush: Notify::default(),
         starved: RefCell::default(),
         load: RefCell::default(),
@@ -134,8 +142,9 @@ pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
     monoio::spawn(Rc::clone(&core).accept_all(listener));
     monoio::spawn(Rc::clone(&core).flush_all());
     monoio::spawn(Rc::clone(&core).take_mail());
-    if core.poller.is_some() {
-        monoio::spawn(Rc::clone(&core).poll_all());
+    match core.poller {
+        Some(_) => drop(monoio::spawn(Rc::clone(&core).poll_all())),
+        None => drop(monoio::spawn(Rc::clone(&core).shake_all())),
     }
     // The relay has asked for its links already.
     core.flush.notify();
@@ -172,31 +181,48 @@ impl Core {
             Some(_) => Socket::polled(stream),
         };
         let socket = Rc::new(socket);
-        let owned = Owned { id, socket: Rc::clone(&socket), awaits_room: false };
+        let secure = self.secure.as_ref().map(secure::Listener::accept).transpose();
+        let Ok(secure) = secure else {
+            return self.shard.borrow_mut().handle_closed(now, id);
+        };
+        let owned = Owned { id, socket, awaits_room: false, secure };
         let mut sockets = self.sockets.borrow_mut();
         if sockets.len() <= id.index() {
             sockets.resize_with(id.index() + 1, || None);
         }
-        sockets[id.index()] = Some(owned);
+        sockets[id.index()] = Some(owned.clone());
         drop(sockets);
         match &self.poller {
-            None => drop(monoio::spawn(Rc::clone(self).read_all(id, socket))),
+            None => drop(monoio::spawn(Rc::clone(self).read_all(owned))),
             Some(poller) => {
-                if poller.borrow().add(&socket, id.to_bits()).is_err() {
-                    self.close(id, &socket);
+                if poller.borrow().add(&owned.socket, id.to_bits()).is_err() {
+                    self.close(&owned);
                 }
             }
         }
     }
 
     /// One connection's reader: holds no buffer while it waits.
-    async fn read_all(self: Rc<Self>, id: ConnectionId, socket: Rc<Socket>) {
+    async fn read_all(self: Rc<Self>, owned: Owned) {
         let mut receives_count = 0;
-        while socket.readable().await.is_ok() {
-            self.credit().await;
-            match self.receive(id, &socket) {
+        while owned.socket.readable().await.is_ok() {
+            let received = match &owned.secure {
+                Some(secure) if secure.is_handshaking() => {
+                    self.receive_in_turn(&owned, secure).await
+                }
+                Some(_) | None => {
+                    self.credit().await;
+                    self.receive(&owned)
+                }
+            };
+            match received {
                 Ok(0) => break,
-                Ok(_) => receives_count += 1,
+                Ok(_) => {
+                    receives_count += 1;
+                    if let Some(pause) = self.read_pause(owned.id) {
+                        monoio::time::sleep(pause).await;
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => receives_count = 0,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => break,
@@ -206,32 +232,47 @@ impl Core {
                 yield_once().await;
             }
         }
-        self.close(id, &socket);
+        self.close(&owned);
     }
 
     /// Forgets a connection whose stream has ended or failed.
-    pub(super) fn close(&self, id: ConnectionId, socket: &Socket) {
-        if let Some(entry) = self.sockets.borrow_mut().get_mut(id.index()) {
+    pub(super) fn close(self: &Rc<Self>, owned: &Owned) {
+        if let Some(entry) = self.sockets.borrow_mut().get_mut(owned.id.index())
+            && entry.as_ref().is_some_and(|it| it.id == owned.id)
+        {
             *entry = None;
         }
+        if let Some(secure) = &owned.secure {
+            secure.say_last(owned, None);
+        }
         // What the peer could not take any more is failed before the descriptor is given up.
-        socket.shutdown();
-        self.shard.borrow_mut().handle_closed(self.now(), id);
+        owned.socket.shutdown();
+        self.shard.borrow_mut().handle_closed(self.now(), owned.id);
         self.notify();
     }
 
     /// Receives once and hands the bytes to the shard; fewer than [`RECEIVE_BYTES`] are all there
     /// is.
-    pub(super) fn receive(&self, id: ConnectionId, socket: &Socket) -> io::Result<usize> {
+    pub(super) fn receive(self: &Rc<Self>, owned: &Owned) -> io::Result<usize> {
         let mut buffer = self.buffer.borrow_mut();
-        let received_bytes = socket.try_receive(&mut buffer)?;
-        if 0 < received_bytes {
-            self.take(id, &mut buffer[..received_bytes]);
+        let received_bytes = owned.socket.try_receive(&mut buffer)?;
+        let received = &mut buffer[..received_bytes];
+        match &owned.secure {
+            Some(secure) if 0 < received_bytes => self.receive_secure(owned, secure, received),
+            None if 0 < received_bytes => {
+                self.take(owned.id, received);
+                Ok(received_bytes)
+            }
+            Some(_) | None => Ok(0),
         }
-        Ok(received_bytes)
     }
 
-    fn take(&self, id: ConnectionId, bytes: &mut [u8]) {
+    /// How long the connection is not to be read.
+    pub(super) fn read_pause(&self, id: ConnectionId) -> Option<Duration> {
+        self.shard.borrow().read_pause(self.recent.get(), id)
+    }
+
+    pub(super) fn take(self: &Rc<Self>, id: ConnectionId, bytes: &mut [u8]) {
         let now = self.now();
         let mut shard = self.shard.borrow_mut();
         shard.handle_bytes(now, id, bytes);
@@ -259,71 +300,13 @@ impl Core {
         .await;
     }
 
-    async fn flush_all(self: Rc<Self>) {
-        loop {
-            self.flush.notified().await;
-            self.flush_once();
-        }
-    }
-
-    pub(super) fn flush_once(self: &Rc<Self>) {
-        let now = self.now();
-        let mut shard = self.shard.borrow_mut();
-        shard.handle_turn_end(now.instant);
-        self.mailboxes.borrow_mut().send(now, &mut shard);
-        while let Some((id, batch)) = shard.poll_send() {
-            let Some(socket) = self.socket(id) else {
-                shard.handle_send_failed(now, id);
-                continue;
-            };
-            if self.poller.is_none() {
-                monoio::spawn(Rc::clone(self).send(id, socket, batch));
-                continue;
-            }
-            match socket.try_send(&batch) {
-                Ok(sent_bytes) => shard.handle_sent(now, id, sent_bytes),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.await_room(id),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    shard.handle_sent(now, id, 0);
-                }
-                Err(_) => shard.handle_send_failed(now, id),
-            }
-        }
-        if let Some(links) = &self.links {
-            self.carry_links(links, &mut shard);
-        }
-        while let Some((id, action)) = shard.poll_action() {
-            let Some(socket) = self.socket(id) else { continue };
-            match action {
-                Action::EndWrite => socket.shutdown_write(),
-                Action::Abort => socket.shutdown(),
-            }
-        }
-        if shard.has_credit(now.instant) {
-            self.starved.borrow_mut().drain(..).for_each(Waker::wake);
-        }
-    }
-
-    /// One send through the ring; the connection has no other until it is answered.
-    async fn send(self: Rc<Self>, id: ConnectionId, socket: Rc<Socket>, batch: Batch) {
-        let sent = socket.send(batch).await;
-        // As a rule the ring answers in the turn of the send; a tick's age does no harm either.
-        let now = self.recent.get();
-        let mut shard = self.shard.borrow_mut();
-        match sent {
-            Ok(sent_bytes) => shard.handle_sent(now, id, sent_bytes),
-            Err(_) => shard.handle_send_failed(now, id),
-        }
-        drop(shard);
-        self.notify();
-    }
-
     async fn take_mail(self: Rc<Self>) {
         loop {
             poll_fn(|context| self.mailboxes.borrow().doorbell().poll_rung(context)).await;
             let mut mailboxes = self.mailboxes.borrow_mut();
             let mut shard = self.shard.borrow_mut();
             let now = self.now();
+            mailboxes.receive_notices(now, &mut shard);
             mailboxes.send(now, &mut shard);
             let has_taken = mailboxes.receive(now, &mut shard);
             self.time_fan_out(now, &mut shard);
@@ -349,6 +332,7 @@ impl Core {
         let counters = shard.counters();
         counters.lag.observe(now.instant.since(due_at));
         self.load.borrow_mut().observe(now.instant, clock::thread_cpu(), counters);
+        self.mailboxes.borrow().tell_lack(&mut shard);
         drop(shard);
         self.notify();
     }
@@ -376,9 +360,9 @@ impl Core {
         }
     }
 
-    pub(super) fn socket(&self, id: ConnectionId) -> Option<Rc<Socket>> {
+    pub(super) fn owned(&self, id: ConnectionId) -> Option<Owned> {
         let sockets = self.sockets.borrow();
         let owned = sockets.get(id.index())?.as_ref()?;
-        (owned.id == id).then(|| Rc::clone(&owned.socket))
+        (owned.id == id).then(|| owned.clone())
     }
 }

@@ -17,6 +17,7 @@ use crate::broker::relay::ShardId;
 use crate::broker::relay::Token;
 use crate::broker::relay::redis::Options as RedisOptions;
 use crate::broker::router::Router;
+use crate::broker::seats::Seats;
 use crate::broker::session;
 use crate::broker::session::Output;
 use crate::broker::table::SubscriptionKey;
@@ -25,10 +26,14 @@ use crate::metrics::Handshake;
 use crate::metrics::Rejected;
 use crate::metrics::ShardCounters;
 use crate::metrics::health::Health;
+use crate::policy::auth::Verifier;
+use crate::policy::rules::Rules;
 use crate::proto::http;
 use crate::proto::http::origin::OriginPatterns;
 use crate::proto::stomp;
 use crate::proto::ws;
+use crate::shard::admission::Admission;
+use crate::shard::auth::AuthOptions;
 use crate::shard::connection::Connection;
 use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Head;
@@ -38,6 +43,7 @@ use crate::shard::log_limit::LogLimit;
 use crate::stdx::bytes::Meter;
 use crate::stdx::bytes::Shared;
 use crate::stdx::random::Random;
+use crate::stdx::rate::Pace;
 use crate::stdx::slab::Key;
 use crate::stdx::slab::Slab;
 use crate::stdx::time::Instant;
@@ -61,8 +67,16 @@ pub struct Options {
     pub http: http::Limits,
     /// Where destinations lead.
     pub router: Router,
+    /// Who may use which.
+    pub rules: Rules,
+    /// Who is let on, and how fast.
+    pub admission: Admission,
+    /// How clients prove who they are; none means that they do not.
+    pub auth: Option<AuthOptions>,
     /// Pages of other origins that may connect; empty means the same origin only.
     pub origins: OriginPatterns,
+    /// Whether the listener speaks TLS: what a page's own origin begins with.
+    pub has_tls: bool,
     /// Whether `/echo` is served.
     pub has_echo: bool,
     /// How long an HTTP head may take.
@@ -144,6 +158,11 @@ pub struct Shard {
     pub(super) slow: Vec<Key>,
     pub(super) round_trips: Vec<Duration>,
     pub(super) log_limit: LogLimit,
+    pub(super) audit_limit: LogLimit,
+    pub(super) seats: Seats,
+    pub(super) handshakes_pace: Pace,
+    /// Judges tokens, where they are needed.
+    pub(super) verifier: Option<Verifier>,
     /// While the shard has no credit, and so reads nothing; then the end of the last long pause.
     pub(super) paused: Pause,
     pub(super) is_draining: bool,
@@ -225,6 +244,11 @@ impl Shard {
             slow: Vec::new(),
             round_trips: Vec::new(),
             log_limit: LogLimit::new(),
+            audit_limit: LogLimit::new(),
+            seats: Seats::new(*id, counters.len(), *home_seed, options.admission.seats),
+            handshakes_pace: Pace::default(),
+            verifier: (options.auth.as_ref())
+                .map(|it| Verifier::new(it.verifier.clone(), Arc::clone(&it.keys))),
             paused: Pause::default(),
             is_draining: false,
             random,
@@ -238,6 +262,9 @@ impl Shard {
     pub fn handle_options(&mut self, options: &Arc<Options>) {
         if !Arc::ptr_eq(&self.options, options) {
             self.options = Arc::clone(options);
+            if let (Some(verifier), Some(auth)) = (&mut self.verifier, &options.auth) {
+                verifier.set_options(auth.verifier.clone());
+            }
         }
     }
 
@@ -248,7 +275,7 @@ impl Shard {
             self.counters.rejected.of(Rejected::HandshakesPending).add(1);
             return None;
         }
-        let head = Head { bytes: Vec::new(), limits: self.options.http };
+        let head = Head { bytes: Vec::new(), limits: self.options.http, is_begun: false };
         let key = self.connections.insert(Connection::new(peer, head, now.instant));
         self.handshakes_count += 1;
         let id = ConnectionId(key);
@@ -273,6 +300,9 @@ impl Shard {
         }
         // Before the limits are looked at: what it held is free.
         drop(connection.outbox);
+        for holder in connection.seats {
+            self.seats.free(holder);
+        }
         self.settle(now);
     }
 
@@ -352,6 +382,6 @@ impl Shard {
     pub fn check_empty(&self) {
         assert!(self.connections.is_empty() && self.owed.is_empty());
         assert!(self.table.subscriptions_count() == 0 && self.relay.is_empty());
-        assert!(self.meter.bytes() == 0);
+        assert!(self.meter.bytes() == 0 && self.seats.is_empty());
     }
 }

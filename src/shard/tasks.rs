@@ -1,9 +1,10 @@
-//! What the tasks of one shard's thread share: a bell, and a step aside.
+//! What the tasks of one shard's thread share: a bell, a step aside, and something for later.
 
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::task::Poll;
 use std::task::Waker;
+use std::time::Duration;
 
 /// A bell for one task of the same thread.
 #[derive(Default)]
@@ -46,4 +47,12 @@ pub(super) async fn yield_once() {
         Poll::Pending
     })
     .await;
+}
+
+/// Does something after a pause, in a task of its own.
+pub(super) fn after(pause: Duration, then: impl Future<Output = ()> + 'static) {
+    drop(monoio::spawn(async move {
+        monoio::time::sleep(pause).await;
+        then.await;
+    }));
 }

@@ -40,6 +40,7 @@ impl Shard {
             self.rearm(id);
         }
         self.due = due;
+        self.count_verifier();
         self.tick_relay(now);
         self.settle(now);
     }
@@ -89,7 +90,7 @@ impl Shard {
                 }
                 if stomp.session.next_deadline().is_some_and(|it| it <= instant) {
                     self.with_session(now, id, |session, outputs| {
-                        session.handle_timer(instant, outputs);
+                        session.handle_timer(now, outputs);
                     });
                 }
                 self.expire_open(now, id, ended_at);

@@ -5,7 +5,9 @@
 #![forbid(unsafe_code)]
 
 pub mod bytes;
+pub mod cidr;
 pub mod hash_index;
+pub mod percent;
 pub mod random;
 pub mod rate;
 pub mod slab;

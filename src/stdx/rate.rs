@@ -1,4 +1,4 @@
-//! A token bucket: what is left of a rate.
+//! What is left of a rate: a token bucket, and a pace that may be overdrawn.
 
 use std::time::Duration;
 
@@ -37,6 +37,25 @@ impl Bucket {
     }
 }
 
+/// A rate that may be overdrawn: each unit costs its share of a second, and whoever is ahead of
+/// time by more than a second's worth is over. One instant is all there is to keep.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pace {
+    /// When what was taken so far would be paid for.
+    paid_at: Instant,
+}
+
+impl Pace {
+    /// Takes `count` at `per_second`, which is not 0; returns how long it is over by: zero while it
+    /// is within a second's worth.
+    pub fn take(&mut self, now: Instant, count: u64, per_second: u64) -> Duration {
+        let cost = u128::from(count) * 1_000_000_000 / u128::from(per_second.max(1));
+        let cost = Duration::from_nanos(u64::try_from(cost).unwrap_or(u64::MAX));
+        self.paid_at = self.paid_at.max(now).after(cost);
+        self.paid_at.since(now).saturating_sub(Duration::from_secs(1))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,5 +72,25 @@ mod tests {
         assert!(bucket.take(at(2000), second));
         assert!(bucket.take(at(900_000), second) && bucket.take(at(900_000), second));
         assert!(!bucket.take(at(900_000), second));
+    }
+
+    #[test]
+    fn a_pace_lets_a_second_ahead_and_says_by_how_much_it_is_over() {
+        let at = |ms: u64| Instant::from_nanos(ms * 1_000_000);
+        let ms = Duration::from_millis;
+        let mut pace = Pace::default();
+        for _ in 0..10 {
+            assert_eq!(pace.take(at(5_000), 1, 10), ms(0));
+        }
+        assert_eq!(pace.take(at(5_000), 1, 10), ms(100));
+        assert_eq!(pace.take(at(5_000), 5, 10), ms(600));
+        assert_eq!(pace.take(at(5_600), 0, 10), ms(0));
+        assert_eq!(pace.take(at(5_700), 1, 10), ms(0));
+        assert_eq!(pace.take(at(5_700), 1, 10), ms(100));
+        assert_eq!(pace.take(at(100_000), 10, 10), ms(0));
+        assert_eq!(
+            pace.take(at(100_000), u64::MAX, 1),
+            Duration::from_nanos(u64::MAX - 101_000_000_000)
+        );
     }
 }

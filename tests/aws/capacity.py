@@ -43,8 +43,10 @@ class Capacity(image_test.Containers):
         record = WORK / 'capacity.json'
         record.unlink(missing_ok=True)
         slow = int(CONNECTIONS * SLOW_SHARE)
+        scenario = WORK / 'capacity.toml'
+        scenario.write_text("scenario = 'slow'\n")
         bench = subprocess.Popen(
-            ['nsenter', '--target', pid, '--net', os.environ['BENCH_BIN'], 'slow',
+            ['nsenter', '--target', pid, '--net', os.environ['BENCH_BIN'], 'run', scenario,
              '--url', 'ws://127.0.0.1:8080/ws', '--server-pid', pid,
              '--connections', str(CONNECTIONS), '--slow-share', str(SLOW_SHARE),
              '--rate', str(RATE), '--seconds', str(SECONDS), '--payload', str(PAYLOAD_BYTES),

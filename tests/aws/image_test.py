@@ -5,6 +5,7 @@ storage of our own. The toolchain and the crates are the host's. Containers have
 their own loopback; the clients enter it.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -58,7 +59,7 @@ def podman(*words, **more):
 def make_base(name, options, changes):
     images = json.loads(podman('images', '--format', 'json'))
     # A base lasts until what it is made of changes.
-    recipe = json.dumps([options, changes])
+    recipe = hashlib.sha256(json.dumps([options, changes]).encode()).hexdigest()
     for image in images:
         labels = image.get('Labels') or {}
         if name in (image.get('Names') or []) and labels.get('recipe') == recipe:
@@ -66,7 +67,7 @@ def make_base(name, options, changes):
     archive = WORK / 'base.tar'
     run('mmdebstrap', '--quiet', *options, 'bookworm', archive)
     flags = [flag for change in changes for flag in ('--change', change)]
-    podman('import', *flags, '--change', f"LABEL recipe='{recipe}'", archive, name)
+    podman('import', *flags, '--change', f'LABEL recipe={recipe}', archive, name)
     archive.unlink()
 
 
@@ -147,7 +148,7 @@ class Image(Containers):
         self.assertEqual(config['Labels']['org.opencontainers.image.version'], '0.1.0')
         self.assertEqual(config['Labels']['org.opencontainers.image.licenses'],
                          'MIT OR Apache-2.0')
-        self.assertEqual(self.config['HealthCheck']['Test'],
+        self.assertEqual(self.config['Healthcheck']['Test'],
                          ['CMD', '/usr/local/bin/ringway', 'healthcheck'])
 
     def test_it_is_small_and_has_no_shell(self):
@@ -212,6 +213,7 @@ class Image(Containers):
             podman('stop', '--time', self.container['stopTimeout'], name, timeout=150)
             self.assertEqual(podman('inspect', '--format', '{{.State.ExitCode}}', name), '0')
             closes = json.loads(chat.stdout.readline())['closes']
+            chat.stdout.close()
             self.assertEqual(chat.wait(30), 0)
             # Told to go, not cut off.
             self.assertEqual(len([code for code in closes if code in (1001, 1012)]), 2, closes)

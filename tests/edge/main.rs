@@ -14,4 +14,6 @@ mod limits;
 mod operations;
 mod session;
 mod subscriptions;
+mod tls;
+mod tokens;
 mod websocket;

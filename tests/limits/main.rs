@@ -3,6 +3,7 @@
 mod wire;
 mod world;
 
+mod admission;
 mod connecting;
 mod credit;
 mod ending;
@@ -13,4 +14,5 @@ mod receipts;
 mod sessions;
 mod silence;
 mod sizes;
+mod tokens;
 mod transactions;

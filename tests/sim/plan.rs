@@ -6,10 +6,12 @@ use ringway::broker::router::RouteOptions;
 use ringway::broker::router::RouteTo;
 use ringway::broker::router::Router;
 use ringway::broker::session;
+use ringway::policy::rules::Rules;
 use ringway::proto::http;
 use ringway::proto::http::origin::OriginPatterns;
 use ringway::proto::stomp;
 use ringway::proto::ws;
+use ringway::shard::Admission;
 use ringway::shard::Options;
 
 use crate::dice::Dice;
@@ -113,6 +115,7 @@ impl Plan {
                 receipts_pending_max: self.receipts_pending_max,
                 refusals_max: self.refusals_max,
                 server: "ringway/sim".to_owned(),
+                auth: None,
             },
             stomp: stomp::Limits {
                 frame_bytes_max: MESSAGE_BYTES_MAX,
@@ -122,7 +125,11 @@ impl Plan {
             ws: ws::Limits { frame_bytes_max: message_bytes_max, message_bytes_max },
             http: http::Limits { head_bytes_max: 8 << 10, headers_count_max: 64 },
             router: Router::new(&routes, 512).expect("the routes are sound"),
+            rules: Rules::default_for(false),
+            admission: Admission::default(),
+            auth: None,
             origins: OriginPatterns::default(),
+            has_tls: false,
             has_echo: true,
             handshake_timeout: HANDSHAKE_TIMEOUT,
             first_frame_timeout: FIRST_FRAME_TIMEOUT,

@@ -1,6 +1,12 @@
 //! Each scenario once at small size against Ringway: the counts, not the times.
 
+use std::net::TcpListener;
+use std::net::TcpStream;
 use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::time::Duration;
 
 use ringway_bench::outcome::Outcome;
 
@@ -16,10 +22,17 @@ fn server() -> PathBuf {
 
 #[track_caller]
 fn run(scenario: &str, settings: &str) -> Outcome {
+    run_with("", scenario, settings)
+}
+
+/// The same with `prefix` before the command that starts the server.
+#[track_caller]
+fn run_with(prefix: &str, scenario: &str, settings: &str) -> Outcome {
     let path = if scenario == "echo" { "path = '/echo'" } else { "" };
     let outcome = measure(&format!(
-        "scenario = '{scenario}'\nlaunch = '{} --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 \
-         --cores {{cores}} --echo --log-level warn'\n{path}\nconnections = 20\nwarm-up = 0.2\n\
+        "scenario = '{scenario}'\nlaunch = '{prefix} {} --listen 127.0.0.1:0 \
+         --admin-listen 127.0.0.1:0 --cores {{cores}} --echo \
+         --log-level warn'\n{path}\nconnections = 20\nwarm-up = 0.2\n\
          seconds = 0.5\nsettle = 2.0\ntimeout = 20.0\n[[case]]\n{settings}",
         server().display()
     ));
@@ -79,5 +92,50 @@ fn ringway_closes_all_when_it_is_told_to_end() {
 #[test]
 fn ringway_stays_as_it_is_in_a_short_soak() {
     let outcome = run("soak", "rooms = 2\nsenders = 2\nrate = 100");
+    assert_eq!((outcome.counts.receipts, outcome.verdict.received_count), (50, 500));
+}
+
+/// A Redis of our own, on a port that was free a moment ago.
+struct Redis {
+    child: Child,
+    url: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Redis {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("there is a place for files");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let port = listener.local_addr().expect("it is bound").port();
+        drop(listener);
+        let child = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string(), "--dir"])
+            .arg(folder.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed");
+        let redis = Self { child, url: format!("redis://127.0.0.1:{port}"), _folder: folder };
+        let deadline = ringway_bench::clock::now() + Duration::from_secs(20);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(ringway_bench::clock::now() < deadline, "redis-server does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        redis
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.child.kill().expect("redis-server is our child");
+        self.child.wait().expect("redis-server is our child");
+    }
+}
+
+#[test]
+fn ringway_hands_on_what_a_back_end_publishes_through_redis() {
+    let redis = Redis::start();
+    let settings = format!("redis = '{}'\nrate = 100\nrooms = 2\nprocesses = 2", redis.url);
+    let prefix = format!("env REDIS_URL={}", redis.url);
+    let outcome = run_with(&prefix, "redis-fanout", &settings);
     assert_eq!((outcome.counts.receipts, outcome.verdict.received_count), (50, 500));
 }

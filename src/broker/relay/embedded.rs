@@ -215,6 +215,7 @@ impl Embedded {
 
     fn handle_request(&mut self, from: ShardId, request: Request) {
         match request {
+            Request::Seat(_) => {}
             Request::Publish { publication, token } => {
                 let mut shards = self.channels.get(&*publication.channel).copied().unwrap_or(0);
                 if publication.channel.starts_with('/') {
@@ -277,6 +278,7 @@ impl Embedded {
 
     fn handle_reply(&mut self, from: ShardId, reply: Reply) {
         match reply {
+            Reply::Seat(_) => {}
             Reply::Accepted(token) => self.events.push_back(Event::Settled(token)),
             Reply::Deliver(publication) => {
                 self.events.push_back(Event::Deliver { publication, audience: Audience::All });

@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use crate::broker::publication::Publication;
 use crate::broker::refusal::Refusal;
+use crate::broker::seats::Answer;
+use crate::broker::seats::Ask;
 
 pub use self::redis::Redis;
 pub use embedded::Embedded;
@@ -65,6 +67,8 @@ pub enum Request {
         /// The asking shard's number for this begin; answered with it.
         number: u64,
     },
+    /// About a seat; the shard's own, not the relay's.
+    Seat(Ask),
 }
 
 /// Answered by a home shard.
@@ -81,6 +85,8 @@ pub enum Reply {
     },
     /// A publication for the subscribers of the receiving shard.
     Deliver(Arc<Publication>),
+    /// About a seat; the shard's own, not the relay's.
+    Seat(Answer),
 }
 
 /// What the shard has to do.

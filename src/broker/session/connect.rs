@@ -1,5 +1,6 @@
 //! CONNECT: the version, who the client is, and the heart-beats.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::broker::close::CloseReason;
@@ -39,7 +40,11 @@ impl Session {
             Some(Ok(wish)) => wish,
             Some(Err(error)) => return self.break_off(frame, &error.to_string(), out),
         };
-        if let Some(login) = frame.headers.get("login").filter(|it| !it.is_empty()) {
+        if !self.authenticate(frame, context, out) {
+            return;
+        }
+        let login = frame.headers.get("login").filter(|it| !it.is_empty());
+        if let Some(login) = login.filter(|_| self.token.is_none()) {
             if identity::USER_BYTES_MAX < login.len() || login.contains(['\r', '\n', '\0']) {
                 return self.break_off(frame, "the login is too long or holds a line end", out);
             }
@@ -62,20 +67,24 @@ impl Session {
             receive: granted.receive.max(Duration::from_millis(wish.send_ms)),
         };
         let heart_beat = format!("{},{}", granted.send.as_millis(), granted.receive.as_millis());
-        let login = frame.headers.get("login").unwrap_or("");
+        let user = self.token.as_ref().map(|it| it.standing.claims().user.clone());
+        let user = user.as_deref().or(login).unwrap_or("");
         let mut headers = vec![
             ("version", version.as_str()),
             ("heart-beat", &heart_beat),
             ("session", &self.id),
             ("server", &options.server),
         ];
-        if self.is_named && identity::is_plain_value(login) {
-            headers.push(("user-name", login));
+        if self.is_named && identity::is_plain_value(user) {
+            headers.push(("user-name", user));
         }
         let mut bytes = Vec::new();
         stomp::push_frame(&mut bytes, version, "CONNECTED", &headers, b"");
         self.state = State::Open;
         self.refusals = Some(Bucket::new(options.refusals_max, context.now.instant));
         out.push(Output::Reply(bytes));
+        if self.is_named {
+            out.push(Output::Entered(Arc::from(&*self.user)));
+        }
     }
 }

@@ -22,6 +22,7 @@ use crate::broker::session::Transaction;
 use crate::broker::session::destination_of;
 use crate::broker::session::transaction_of;
 use crate::broker::session::unknown_transaction;
+use crate::policy::rules::Action;
 use crate::proto::stomp;
 use crate::proto::stomp::Version;
 
@@ -33,7 +34,12 @@ impl Session {
         out: &mut Vec<Output>,
     ) -> Result<(), Fault> {
         let destination = destination_of(frame, "SEND has no destination")?;
+        if destination == router::TOKEN && self.token.is_some() {
+            self.renew(frame, out);
+            return Ok(());
+        }
         let receipt = self.receipt_of(frame, context)?;
+        self.check_right(Action::Send, destination, context)?;
         let delivery = context.router.resolve_send(destination)?;
         *context.messages_count += 1;
         let origin = Origin {
@@ -89,6 +95,7 @@ impl Session {
             None => return Err(Fault::Broken("SUBSCRIBE has no id")),
         };
         let receipt = self.receipt_of(frame, context)?;
+        self.check_right(Action::Subscribe, destination, context)?;
         let interest = context.router.resolve_subscribe(destination, &self.user)?;
         let is_new = !self.subscriptions.contains_key(id);
         if is_new && context.options.subscriptions_max <= self.subscriptions.len() {
@@ -101,9 +108,12 @@ impl Session {
         let entry = self.subscriptions.entry(Box::from(id)).or_insert(Entry {
             key: None,
             hears_errors: false,
+            hears_session: false,
             has_id: false,
         });
         entry.hears_errors = destination == router::ERRORS;
+        entry.hears_session = destination == router::SESSION;
+        let is_late = entry.hears_session && self.token.as_ref().is_some_and(|it| it.is_warned());
         entry.has_id = shown_id.is_some();
         self.receipts_pending += usize::from(receipt.is_some());
         out.push(Output::Subscribe(Subscribe {
@@ -113,6 +123,9 @@ impl Session {
             version: self.version,
             receipt,
         }));
+        if is_late {
+            self.warn(shown_id.unwrap_or(""), context.now, out);
+        }
         Ok(())
     }
 

@@ -1,9 +1,12 @@
 //! One client's STOMP session: what each of its frames means, given who it is and what it may.
 //!
-//! This file has the session's state and its ends; `connect`, `frames` and `replies` have the rest.
+//! This file has the session's state and its ends; `connect`, `auth`, `frames` and `replies` have
+//! the rest.
 
+mod auth;
 mod connect;
 mod frames;
+mod output;
 mod replies;
 
 use std::collections::HashMap;
@@ -14,15 +17,22 @@ use crate::broker::close::CloseReason;
 use crate::broker::publication::Publication;
 use crate::broker::refusal::Code;
 use crate::broker::refusal::Refusal;
-use crate::broker::router::Interest;
 use crate::broker::router::Router;
 use crate::broker::table::SubscriptionKey;
+use crate::policy::auth::Verifier;
+use crate::policy::rules::Rules;
 use crate::proto::stomp;
 use crate::proto::stomp::Command;
 use crate::proto::stomp::Version;
 use crate::stdx::rate::Bucket;
 use crate::stdx::time::Instant;
 use crate::stdx::time::Now;
+
+pub use crate::broker::session::auth::AuthOptions;
+pub use crate::broker::session::output::Asked;
+pub use crate::broker::session::output::Output;
+pub use crate::broker::session::output::Publications;
+pub use crate::broker::session::output::Subscribe;
 
 /// Longest `receipt`, subscription id or transaction name in bytes.
 const NAME_BYTES_MAX: usize = 256;
@@ -54,6 +64,8 @@ pub struct Options {
     pub refusals_max: u32,
     /// The `server` header of CONNECTED.
     pub server: String,
+    /// How a client proves who it is; none means that its `login` is believed.
+    pub auth: Option<AuthOptions>,
 }
 
 /// What a session needs from its shard while it handles one frame.
@@ -65,67 +77,14 @@ pub struct Context<'a> {
     pub options: &'a Options,
     /// Where destinations lead.
     pub router: &'a Router,
+    /// Who may use which.
+    pub rules: &'a Rules,
+    /// Judges tokens, where they are needed.
+    pub verifier: Option<&'a mut Verifier>,
     /// Prefix of the message ids of this shard.
     pub node: &'a str,
     /// Counts the messages of this shard.
     pub messages_count: &'a mut u64,
-}
-
-/// What the shard has to do for a session, in this order.
-#[derive(Debug)]
-pub enum Output {
-    /// Put this STOMP frame in the outbox, as one text message.
-    Reply(Vec<u8>),
-    /// Enter the subscription, then tell [`Session::subscribed`]; the receipt waits for the relay.
-    Subscribe(Subscribe),
-    /// Take the subscription out of the table.
-    Unsubscribe(SubscriptionKey),
-    /// Publish these in order; the receipt waits until the relay has accepted all.
-    Publish {
-        /// What is said.
-        publications: Publications,
-        /// Where it was sent to, as the client named it.
-        destination: Box<str>,
-        /// The client's name for the receipt.
-        receipt: Option<Box<str>>,
-    },
-    /// A frame was refused; counted by its code.
-    Refused(Refusal),
-    /// Start to close.
-    Close(CloseReason),
-}
-
-/// One publication, or those of a transaction.
-#[derive(Debug)]
-pub enum Publications {
-    /// Of a plain SEND.
-    One(Arc<Publication>),
-    /// Of a COMMIT.
-    Many(Vec<Arc<Publication>>),
-}
-
-/// A new subscription.
-#[derive(Debug)]
-pub struct Subscribe {
-    /// The session's name for it.
-    pub id: Box<str>,
-    /// What MESSAGE frames say in `subscription`; `None` for a STOMP 1.0 client without ids.
-    pub shown_id: Option<Box<str>>,
-    /// In what.
-    pub interest: Interest,
-    /// The version that its frames are encoded for.
-    pub version: Version,
-    /// The client's name for the receipt.
-    pub receipt: Option<Box<str>>,
-}
-
-/// What a frame asked for, as far as an answer that comes later needs it.
-#[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
-    /// Where it was to go, or what it was to hear.
-    pub destination: &'a str,
-    /// The client's name for the receipt.
-    pub receipt: Option<&'a str>,
 }
 
 /// Heart-beat intervals of one session; zero where a direction has none.
@@ -154,6 +113,10 @@ pub struct Session {
     /// Encoded for channels; the session id until the client names itself.
     user: Box<str>,
     is_named: bool,
+    /// What it lives by, where tokens are needed.
+    token: Option<Box<auth::Token>>,
+    /// The token that came with the upgrade, until CONNECT.
+    http_token: Option<Box<str>>,
     /// Hashed with a secret: clients choose the ids.
     subscriptions: HashMap<Box<str>, Entry>,
     transactions: Vec<Transaction>,
@@ -175,6 +138,7 @@ enum State {
 struct Entry {
     key: Option<SubscriptionKey>,
     hears_errors: bool,
+    hears_session: bool,
     has_id: bool,
 }
 
@@ -186,9 +150,9 @@ struct Transaction {
 }
 
 impl Session {
-    /// A session that waits for CONNECT.
+    /// A session that waits for CONNECT; `http_token` came with its upgrade.
     #[must_use]
-    pub fn new(id: String) -> Self {
+    pub fn new(id: String, http_token: Option<Box<str>>) -> Self {
         let id = id.into_boxed_str();
         Self {
             state: State::Fresh,
@@ -196,6 +160,8 @@ impl Session {
             user: id.clone(),
             id,
             is_named: false,
+            token: None,
+            http_token,
             subscriptions: HashMap::default(),
             transactions: Vec::new(),
             receipts_pending: 0,
@@ -234,7 +200,8 @@ impl Session {
     pub fn next_deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Ending { deadline, .. } => Some(*deadline),
-            State::Fresh | State::Open | State::Ended => None,
+            State::Open => self.token.as_ref().map(|it| it.next_deadline()),
+            State::Fresh | State::Ended => None,
         }
     }
 
@@ -260,7 +227,11 @@ impl Session {
             (State::Open, Command::Connect | Command::Stomp) => {
                 self.break_off(frame, "already connected", out);
             }
-            (State::Open, _) => self.handle_open(frame, context, out),
+            (State::Open, _) => {
+                if self.token.is_none() || self.check_token(frame, context, out) {
+                    self.handle_open(frame, context, out);
+                }
+            }
             (State::Ending { .. } | State::Ended, _) => {}
         }
     }
@@ -275,12 +246,17 @@ impl Session {
         self.end_if_settled(out);
     }
 
-    /// Ends a DISCONNECT that has waited long enough.
-    pub fn handle_timer(&mut self, now: Instant, out: &mut Vec<Output>) {
-        if self.next_deadline().is_some_and(|deadline| deadline <= now) {
-            self.receipts_pending = 0;
-            self.end_if_settled(out);
+    /// Does what is due: ends a DISCONNECT that has waited long enough, warns of the end of a
+    /// token, and ends the session with it.
+    pub fn handle_timer(&mut self, now: Now, out: &mut Vec<Output>) {
+        if self.next_deadline().is_none_or(|deadline| now.instant < deadline) {
+            return;
         }
+        if self.state == State::Open {
+            return self.expire_token(now, out);
+        }
+        self.receipts_pending = 0;
+        self.end_if_settled(out);
     }
 
     /// Gives up a client whose heart-beats stopped: the one ERROR, as Spring words it, then the
@@ -289,6 +265,26 @@ impl Session {
         self.push_error("Session closed.", None, "The heart-beats stopped.", out);
         self.state = State::Ended;
         out.push(Output::Close(CloseReason::HeartBeatLost));
+    }
+
+    /// Ends a session whose user has as many as it may have.
+    pub fn handle_crowded(&mut self, out: &mut Vec<Output>) {
+        self.push_error("too many connections", None, "This user has too many connections.", out);
+        self.state = State::Ended;
+        out.push(Output::Close(CloseReason::Crowded));
+    }
+
+    /// Refuses a frame of an open session before anything is done for it.
+    pub fn handle_refusal(
+        &mut self,
+        frame: &stomp::Frame<'_>,
+        refusal: Refusal,
+        context: &mut Context<'_>,
+        out: &mut Vec<Output>,
+    ) {
+        if self.state == State::Open {
+            self.refuse(frame, refusal, context, out);
+        }
     }
 
     /// Notes where the table keeps a subscription; returns the one that it replaced.

@@ -1,13 +1,20 @@
 //! The table of all settings: adding one is a row here and a field of
 //! [`Settings`](crate::config::Settings).
 
+mod admission;
+mod auth;
 mod relay;
 mod text;
+mod tls;
 
 use crate::config::knob::Kind;
 use crate::config::knob::Knob;
 
+use admission::LIMITS;
+use admission::PROXIES;
+use auth::AUTH;
 use relay::RELAY;
+use tls::TLS;
 
 pub use text::help_text;
 pub use text::markdown_table;
@@ -15,7 +22,9 @@ pub use text::markdown_table;
 /// All settings, by section, in the order in which people are shown them.
 pub static KNOBS: &[Knob] = &ALL;
 
-static ALL: [Knob; HEAD.len() + RELAY.len() + TAIL.len()] = joined(&[HEAD, RELAY, TAIL]);
+static ALL: [Knob;
+    PROXIES.len() + HEAD.len() + TLS.len() + RELAY.len() + AUTH.len() + LIMITS.len() + TAIL.len()] =
+    joined(&[PROXIES, HEAD, TLS, RELAY, AUTH, LIMITS, TAIL]);
 
 /// What stands before the sections that have files of their own.
 const HEAD: &[Knob] = &[
@@ -123,21 +132,6 @@ const HEAD: &[Knob] = &[
 
 /// What stands behind them.
 const TAIL: &[Knob] = &[
-    knob(
-        "auth.mode",
-        Kind::Choice { names: &["off"], later: &[("jwt", "token check")] },
-        "off",
-        "How users prove who they are; `off` believes the CONNECT `login`.",
-    ),
-    Knob {
-        live: true,
-        ..knob(
-            "auth.origins",
-            Kind::Origins,
-            "",
-            "Origins whose pages may connect; none means the same origin only.",
-        )
-    },
     knob(
         "limits.connections",
         count_or_auto(1, 1 << 20),
@@ -289,19 +283,11 @@ const TAIL: &[Knob] = &[
 
 /// Keys and sections of the contract that this version does not have, and what is missing for them.
 pub(super) const LATER: &[(&str, &str)] = &[
-    ("auth.jwt", "token check"),
     ("drain", "drain window"),
     ("history", "message history"),
-    ("limits.connections_per_address", "limit per address"),
-    ("limits.connections_per_user", "limit per user"),
-    ("limits.frames_per_second", "limit of frames per second"),
-    ("limits.handshakes_per_second", "limit of handshakes per second"),
     ("server.demo", "demo page"),
     ("server.max_connection_age", "limit of a connection's age"),
-    ("server.proxy_protocol", "PROXY protocol"),
-    ("server.trusted_proxies", "trust in proxies"),
     ("state", "state directory"),
-    ("tls", "TLS"),
 ];
 
 const HOUR: u64 = 3_600_000;

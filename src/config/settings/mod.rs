@@ -3,7 +3,10 @@
 //! `None` in a field that the catalogue calls `auto` means "depends on the host": see
 //! [`resolve`](crate::config::resolve).
 
+mod admission;
+mod auth;
 mod relay;
+mod tls;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,9 +16,16 @@ use crate::config::load;
 use crate::config::source::Sources;
 use crate::config::value::Values;
 
+pub use admission::AdmissionSettings;
+pub use admission::ProxyProtocol;
+pub use auth::AuthMode;
+pub use auth::AuthSettings;
+pub use auth::JwtSettings;
+pub use auth::RuleSettings;
 pub use relay::Envelope;
 pub use relay::RelayMode;
 pub use relay::RelaySettings;
+pub use tls::TlsSettings;
 
 /// All settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,12 +36,16 @@ pub struct Settings {
     pub admin: AdminSettings,
     /// `io.*`
     pub io: IoSettings,
+    /// `tls.*`; `None` where clients connect without TLS.
+    pub tls: Option<TlsSettings>,
     /// `relay.*`
     pub relay: RelaySettings,
     /// `auth.*`
     pub auth: AuthSettings,
     /// `limits.*`
     pub limits: LimitSettings,
+    /// Of `server.*` and `limits.*`: who is let on, and how fast.
+    pub admission: AdmissionSettings,
     /// `stomp.*`
     pub stomp: StompSettings,
     /// `metrics.*`
@@ -40,6 +54,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// `[[route]]`, in the order of the file: the first match wins.
     pub routes: Vec<RouteSettings>,
+    /// `[[rule]]`; `None` means those of the contract.
+    pub rules: Option<Vec<RuleSettings>>,
 }
 
 impl Default for Settings {
@@ -93,15 +109,6 @@ pub struct IoSettings {
     pub driver: Driver,
     /// Submission queue entries of each shard's ring.
     pub ring_entries: usize,
-}
-
-/// `auth.*`: who may enter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuthSettings {
-    /// How users prove who they are.
-    pub mode: AuthMode,
-    /// Patterns of the origins whose pages may connect; none means the same origin only.
-    pub origins: Vec<String>,
 }
 
 /// `limits.*`: what everything may take at most.
@@ -228,17 +235,6 @@ impl Driver {
         &[("auto", Self::Auto), ("io_uring", Self::IoUring), ("epoll", Self::Epoll)];
 }
 
-/// `auth.mode`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AuthMode {
-    /// Nobody proves anything; the CONNECT `login` is believed.
-    Off,
-}
-
-impl AuthMode {
-    pub(super) const NAMES: &[(&str, Self)] = &[("off", Self::Off)];
-}
-
 /// `stomp.refusal`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -295,7 +291,11 @@ pub(super) const MASK: &str = "********";
 
 impl Settings {
     /// Takes every value out of `values`; whoever calls finds it empty afterwards.
-    pub(super) fn build(values: &mut Values, routes: Vec<RouteSettings>) -> Self {
+    pub(super) fn build(
+        values: &mut Values,
+        routes: Vec<RouteSettings>,
+        rules: Option<Vec<RuleSettings>>,
+    ) -> Self {
         Self {
             server: ServerSettings {
                 listen: values.address("server.listen"),
@@ -318,12 +318,11 @@ impl Settings {
                 driver: values.choice("io.driver", Driver::NAMES),
                 ring_entries: values.number("io.ring_entries"),
             },
+            tls: TlsSettings::build(values),
             relay: RelaySettings::build(values),
-            auth: AuthSettings {
-                mode: values.choice("auth.mode", AuthMode::NAMES),
-                origins: values.list("auth.origins"),
-            },
+            auth: AuthSettings::build(values),
             limits: LimitSettings::build(values),
+            admission: AdmissionSettings::build(values),
             stomp: StompSettings {
                 heart_beat_min: values.time("stomp.heart_beat_min"),
                 heart_beat_max: values.time("stomp.heart_beat_max"),
@@ -340,6 +339,7 @@ impl Settings {
                 level: values.text("log.level"),
             },
             routes,
+            rules,
         }
     }
 }

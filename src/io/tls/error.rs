@@ -17,6 +17,16 @@ pub enum Error {
     BadName(String),
 }
 
+impl Error {
+    /// Whether the peer speaks something else.
+    #[must_use]
+    pub fn is_not_tls(&self) -> bool {
+        const OTHER: rustls::Error =
+            rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
+        *self == Self::Protocol(OTHER)
+    }
+}
+
 impl From<rustls::Error> for Error {
     fn from(error: rustls::Error) -> Self {
         Self::Protocol(error)
@@ -26,6 +36,9 @@ impl From<rustls::Error> for Error {
 impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Protocol(_) if self.is_not_tls() => {
+                formatter.write_str("the peer does not speak TLS")
+            }
             Self::Protocol(error) => protocol(error, formatter),
             Self::NotOpen => formatter.write_str("the TLS session is not open"),
             Self::TooLong => formatter.write_str("the peer's TLS handshake is too long"),
@@ -40,9 +53,6 @@ fn protocol(error: &rustls::Error, formatter: &mut fmt::Formatter<'_>) -> fmt::R
             "the peer's certificate is signed by no CA that is trusted here; \
              a CA of one's own has to be named",
         );
-    }
-    if let rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) = error {
-        return formatter.write_str("the peer does not speak TLS");
     }
     if let rustls::Error::AlertReceived(alert) = error {
         return write!(formatter, "the peer refused the TLS session: {alert:?}");

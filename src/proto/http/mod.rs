@@ -7,7 +7,9 @@
 
 pub mod origin;
 
+pub mod credentials;
 mod error;
+pub mod forwarded;
 mod request;
 mod response;
 mod upgrade;

@@ -1,7 +1,7 @@
 // Starts the real server for a file of tests; waits for events with a deadline, never sleeps.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 
@@ -55,6 +55,14 @@ function setting(name) {
   return value;
 }
 
+/** A token that `ringway token` makes with these arguments. */
+export function makeToken(...args) {
+  const binary = setting('EDGE_BIN');
+  return execFileSync(binary, ['token', ...args], { stdio: ['ignore', 'pipe', 'ignore'] })
+    .toString()
+    .trim();
+}
+
 /** Starts a server as the environment asks; ends with `stop()`, which asserts a clean exit. */
 export async function startServer(...settings) {
   const driver = setting('EDGE_DRIVER');
@@ -68,7 +76,7 @@ export async function startServer(...settings) {
     const found = {};
     const read = (line) => {
       said.push(line);
-      const [, url] = /listening on (ws:\S+)/.exec(line) ?? [];
+      const [, url] = /listening on (wss?:\S+)/.exec(line) ?? [];
       const [, admin] = /admin on (http:\S+)/.exec(line) ?? [];
       found.url ??= url;
       found.admin ??= admin;

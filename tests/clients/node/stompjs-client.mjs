@@ -5,10 +5,12 @@ import { WebSocket } from 'ws';
 
 import { Queue, inTime } from './server.mjs';
 
+const protocols = ['v12.stomp', 'v11.stomp', 'v10.stomp'];
+
 /** Connects as `login`; `options` go to the client as they are. */
 export async function connect(server, login, options = {}) {
   const client = new Client({
-    webSocketFactory: () => new WebSocket(server.url, ['v12.stomp', 'v11.stomp', 'v10.stomp']),
+    webSocketFactory: () => new WebSocket(server.url, protocols, server.socketOptions),
     connectHeaders: { login },
     reconnectDelay: 0,
     heartbeatIncoming: 0,
@@ -24,6 +26,26 @@ export async function connect(server, login, options = {}) {
   client.activate();
   session.connected = await inTime(connected, `CONNECTED for ${login}`);
   return session;
+}
+
+/** Connects with headers for which it is refused: the ERROR, and the event of the close. */
+export async function refused(server, connectHeaders) {
+  const client = new Client({
+    webSocketFactory: () => new WebSocket(server.url, ['v12.stomp']),
+    connectHeaders,
+    reconnectDelay: 0,
+  });
+  const errors = new Queue();
+  const closes = new Queue();
+  client.onStompError = (frame) => errors.push(frame);
+  client.onWebSocketClose = (event) => closes.push(event);
+  client.activate();
+  const answer = {
+    error: await errors.next('the ERROR'),
+    close: await closes.next('the close'),
+  };
+  await client.deactivate();
+  return answer;
 }
 
 let receiptsCount = 0;

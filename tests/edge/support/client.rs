@@ -2,10 +2,14 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::io::ErrorKind;
+use std::io::Read;
 use std::io::Write;
 use std::net::TcpStream;
 
+use rustls::ClientConnection;
+use rustls::StreamOwned;
 use tungstenite::Error;
 use tungstenite::Message;
 use tungstenite::WebSocket;
@@ -95,12 +99,44 @@ impl fmt::Debug for Frame {
     }
 }
 
+/// What a client speaks over.
+#[derive(Debug)]
+pub(crate) enum Wire {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Read for Wire {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(bytes),
+            Self::Tls(stream) => stream.read(bytes),
+        }
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
 /// A client on one connection.
 ///
 /// A MESSAGE and an answer to a command may overtake each other, so each kind waits in a queue of
 /// its own until it is asked for.
 pub(crate) struct Client {
-    socket: WebSocket<TcpStream>,
+    socket: WebSocket<Wire>,
     messages: VecDeque<Frame>,
     answers: VecDeque<Frame>,
     closed: Option<u16>,
@@ -115,13 +151,17 @@ impl Client {
 
     /// Upgrades at `path`.
     pub(crate) fn open_at(server: &Server, path: &str) -> Self {
+        Self::over(server, Wire::Plain(server.connect()), path)
+    }
+
+    /// Upgrades `path` over a connection that was made some way.
+    pub(crate) fn over(server: &Server, wire: Wire, path: &str) -> Self {
         let uri = format!("ws://{}{path}", server.public).parse().expect("an address is a URI");
         let mut request = ClientRequestBuilder::new(uri);
         if path == "/ws" {
             request = request.with_sub_protocol("v12.stomp");
         }
-        let (socket, _) =
-            tungstenite::client(request, server.connect()).expect("the server upgrades");
+        let (socket, _) = tungstenite::client(request, wire).expect("the server upgrades");
         let (messages, answers) = (VecDeque::new(), VecDeque::new());
         Self { socket, messages, answers, closed: None, receipts_count: 0 }
     }
@@ -278,7 +318,10 @@ impl Client {
 
     /// The socket below, for bytes that no client would send.
     pub(crate) fn stream(&mut self) -> &mut TcpStream {
-        self.socket.get_mut()
+        match self.socket.get_mut() {
+            Wire::Plain(stream) => stream,
+            Wire::Tls(stream) => &mut stream.sock,
+        }
     }
 
     /// Writes bytes below the WebSocket layer.

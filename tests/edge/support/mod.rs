@@ -13,6 +13,7 @@ use std::time::Duration;
 
 pub(crate) use client::Client;
 pub(crate) use client::Frame;
+pub(crate) use client::Wire;
 pub(crate) use client::bytes;
 pub(crate) use http::Response;
 pub(crate) use http::UPGRADE;

@@ -85,8 +85,8 @@ impl Server {
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         let (public, admin) = (nowhere, nowhere);
         let mut server = Self { child, output, seen: Vec::new(), driver, public, admin };
-        server.public = server.await_address("listening on ws://");
-        server.admin = server.await_address("admin on http://");
+        server.public = server.await_address("listening on ws");
+        server.admin = server.await_address("admin on http");
         server.assert_driver();
         server
     }
@@ -155,6 +155,15 @@ impl Server {
         rustix::process::kill_process(id, signal).expect("our child is there until we wait");
     }
 
+    /// Ends the server, and returns all that it has said.
+    #[track_caller]
+    pub(crate) fn end(&mut self) -> &[String] {
+        self.signal(Signal::TERM);
+        self.await_exit();
+        self.seen.extend(self.output.iter());
+        &self.seen
+    }
+
     /// Waits until the process has ended.
     #[track_caller]
     pub(crate) fn await_exit(&mut self) -> ExitStatus {
@@ -171,8 +180,8 @@ impl Server {
 
     fn await_address(&mut self, announcement: &str) -> SocketAddr {
         let line = self.await_line(announcement);
-        let at = line.find(announcement).expect("the line holds it") + announcement.len();
-        let address = line[at..].split(['/', ' ']).next().expect("a split has a first part");
+        let (_, address) = line.split_once("://").expect("an announcement is a URL");
+        let address = address.split(['/', ' ']).next().expect("a split has a first part");
         address.parse().unwrap_or_else(|_| panic!("no address and port in {line:?}"))
     }
 

@@ -19,6 +19,20 @@ impl World {
         id
     }
 
+    /// As [`World::upgraded`], where more may follow the upgrade at once.
+    #[track_caller]
+    pub(crate) fn upgraded_and_more(&mut self, head: &str) -> ConnectionId {
+        let id = self.accept().expect("there is room");
+        self.send(id, head.as_bytes());
+        let peer = self.peers.get_mut(&id).expect("a connection");
+        let heard = String::from_utf8_lossy(&peer.heard);
+        let end = heard.find("\r\n\r\n").expect("an answer") + 4;
+        assert!(heard.starts_with("HTTP/1.1 101 "), "{heard}");
+        peer.heard.drain(..end);
+        peer.is_upgraded = true;
+        id
+    }
+
     /// A STOMP session without heart-beats.
     #[track_caller]
     pub(crate) fn session(&mut self) -> ConnectionId {

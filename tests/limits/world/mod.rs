@@ -1,6 +1,7 @@
 //! One shard, its connections as byte buffers, and a clock that moves when it is told to.
 
 mod clients;
+mod options;
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
@@ -12,17 +13,14 @@ use ringway::broker::relay::Mail;
 use ringway::broker::relay::Reply;
 use ringway::broker::relay::Request;
 use ringway::broker::relay::ShardId;
-use ringway::broker::router::Router;
-use ringway::broker::session;
+use ringway::broker::seats::Answer;
+use ringway::broker::seats::Ask;
 use ringway::metrics::ShardCounters;
 use ringway::metrics::health::Health;
-use ringway::proto::http;
-use ringway::proto::http::origin::OriginPatterns;
-use ringway::proto::stomp;
-use ringway::proto::ws;
 use ringway::shard::Action;
 use ringway::shard::ConnectionId;
 use ringway::shard::Identity;
+use ringway::shard::Notice;
 use ringway::shard::Options;
 use ringway::shard::Shard;
 use ringway::stdx::bytes::Batch;
@@ -63,46 +61,6 @@ struct Peer {
     is_gone: bool,
 }
 
-/// The defaults of the settings, where a test does not say otherwise.
-fn defaults() -> Options {
-    Options {
-        session: session::Options {
-            heart_beat_min: Duration::from_secs(1),
-            heart_beat_max: Duration::from_secs(25),
-            refusal_closes: false,
-            subscriptions_max: 1000,
-            transactions_max: 16,
-            transaction_messages_max: 100,
-            transaction_bytes_max: 1 << 20,
-            receipts_pending_max: 1000,
-            refusals_max: 100,
-            server: "ringway/test".to_owned(),
-        },
-        stomp: stomp::Limits {
-            frame_bytes_max: 64 << 10,
-            headers_count_max: 64,
-            header_bytes_max: 8 << 10,
-        },
-        ws: ws::Limits { frame_bytes_max: 64 << 10, message_bytes_max: 64 << 10 },
-        http: http::Limits { head_bytes_max: 8 << 10, headers_count_max: 64 },
-        router: Router::new(&[], 512).expect("no route, no error"),
-        origins: OriginPatterns::parse(["*"]).expect("all origins"),
-        has_echo: false,
-        handshake_timeout: Duration::from_secs(10),
-        first_frame_timeout: Duration::from_secs(60),
-        close_timeout: Duration::from_secs(5),
-        ping_interval: Duration::from_secs(60),
-        pong_timeout: Duration::from_secs(30),
-        connections_max: 20_000,
-        handshakes_max: 4096,
-        outbox_bytes_max: 512 << 10,
-        outbox_timeout: Duration::from_secs(10),
-        outbox_total_bytes_max: 256 << 20,
-        mailbox_max: 1024,
-        redis: None,
-    }
-}
-
 impl World {
     /// A shard that is alone, with the defaults but for what `change` changes.
     pub(crate) fn new(change: impl FnOnce(&mut Options)) -> Self {
@@ -115,7 +73,7 @@ impl World {
     }
 
     fn build(shards_count: usize, change: impl FnOnce(&mut Options)) -> Self {
-        let mut options = defaults();
+        let mut options = options::defaults();
         change(&mut options);
         let counters: Arc<[Arc<ShardCounters>]> =
             (0..shards_count).map(|_| Arc::default()).collect();
@@ -177,6 +135,12 @@ impl World {
     pub(crate) fn skip(&mut self, duration: Duration) {
         self.now = self.now.after(duration);
         self.next_tick = self.now.after(TICK);
+    }
+
+    /// Something comes to the shard from outside.
+    pub(crate) fn notice(&mut self, notice: &Notice) {
+        self.shard.handle_notice(self.now(), notice);
+        self.carry();
     }
 
     /// Runs the timer now.
@@ -313,7 +277,12 @@ impl World {
                 Request::Interest { target, is_wanted: true, number } => {
                     Reply::Confirmed { target, number }
                 }
-                Request::Publish { token: None, .. } | Request::Interest { .. } => continue,
+                Request::Seat(Ask::Take { holder, connection }) => {
+                    Reply::Seat(Answer { holder, connection, is_granted: true })
+                }
+                Request::Seat(Ask::Free(_))
+                | Request::Publish { token: None, .. }
+                | Request::Interest { .. } => continue,
             };
             self.shard.handle_mail(self.now(), OTHER, Mail::Reply(reply));
         }
@@ -335,7 +304,10 @@ impl World {
 
     /// Hands the bytes of one peer to the shard, when there are any.
     fn read_one(&mut self) -> bool {
-        let mut waiting = self.peers.iter_mut().filter(|(_, it)| !it.unread.is_empty());
+        let now = self.now();
+        let shard = &self.shard;
+        let mut waiting = (self.peers.iter_mut())
+            .filter(|(id, it)| !it.unread.is_empty() && shard.read_pause(now, **id).is_none());
         let Some((&id, peer)) = waiting.next() else { return false };
         let mut bytes = std::mem::take(&mut peer.unread);
         self.shard.handle_bytes(self.now(), id, &mut bytes);

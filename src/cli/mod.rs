@@ -19,6 +19,7 @@ use clap::Parser;
 use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
 
+use crate::cli::token::TokenArgs;
 use crate::config;
 use crate::config::ConfigError;
 use crate::config::Flag;
@@ -29,6 +30,8 @@ use crate::config::Sources;
 use crate::config::catalogue;
 use crate::doctor;
 use crate::doctor::files::File;
+
+mod token;
 
 /// A failure at run time.
 pub const EXIT_FAILURE: u8 = 1;
@@ -57,6 +60,8 @@ enum Command {
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Make a token to try things with, signed with a key of the configuration (development only)
+    Token(TokenArgs),
     /// Say what this host allows and what is too low: exit 0, or 1; sets nothing
     Doctor {
         /// For so many connections, instead of as many as the server would allow itself here
@@ -203,6 +208,10 @@ pub fn dispatch(cli: Cli, serve: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
             Err(error) => start_error(&error),
         },
         Command::Config(ConfigCommand::Table) => say(&catalogue::markdown_table()),
+        Command::Token(args) => match load(settings.config) {
+            Ok(loaded) => token::run(&loaded, &args),
+            Err(error) => start_error(&error),
+        },
         Command::Healthcheck { url: Some(url) } => healthcheck(&url),
         Command::Healthcheck { url: None } => match load(settings.config) {
             Ok(loaded) => {

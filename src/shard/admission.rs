@@ -1,0 +1,191 @@
+//! Who is let on, and how fast: proxies that are believed, rates, and seats of users and addresses.
+
+use std::net::IpAddr;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::broker::close::CloseReason;
+use crate::broker::refusal::Code;
+use crate::broker::refusal::Refusal;
+use crate::broker::seats;
+use crate::broker::seats::Answer;
+use crate::broker::seats::Holder;
+use crate::broker::session::Session;
+use crate::metrics::Rejected;
+use crate::proto::proxy;
+use crate::proto::proxy::Beginning;
+use crate::shard::connection::ConnectionId;
+use crate::shard::connection::Head;
+use crate::shard::state::Shard;
+use crate::stdx::cidr::Cidr;
+use crate::stdx::time::Now;
+
+/// The longest that a connection is not read in one go; what it still owes makes it wait again.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Whether connections begin with the PROXY protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// None may.
+    #[default]
+    Off,
+    /// Those of trusted proxies may.
+    Optional,
+    /// All do, and come from trusted proxies.
+    Required,
+}
+
+/// Who is let on, and how fast; 0 means no limit. Rates are this shard's share, or a connection's.
+#[derive(Clone, Debug, Default)]
+pub struct Admission {
+    /// Whose word on other addresses is believed.
+    pub trusted_proxies: Vec<Cidr>,
+    /// Whether connections begin with the PROXY protocol.
+    pub proxy_protocol: ProxyProtocol,
+    /// Most upgrades of this shard per second.
+    pub handshakes_per_second: u64,
+    /// Most frames of a connection per second.
+    pub frames_per_second: u64,
+    /// Most bytes of a connection per second.
+    pub bytes_per_second: u64,
+    /// Most connections of one user, and of one address.
+    pub seats: seats::Limits,
+}
+
+impl Admission {
+    /// Whether the word of this address is believed.
+    #[must_use]
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        Cidr::any_contains(&self.trusted_proxies, address)
+    }
+}
+
+impl Shard {
+    /// Takes the header of the PROXY protocol from the front of a connection's bytes; `false` while
+    /// more of it is awaited.
+    ///
+    /// # Errors
+    ///
+    /// Why the connection is answered 400.
+    pub(super) fn begin_head(&mut self, id: ConnectionId, head: &mut Head) -> Result<bool, String> {
+        let admission = &self.options.admission;
+        if head.is_begun || admission.proxy_protocol == ProxyProtocol::Off {
+            return Ok(true);
+        }
+        let Some(connection) = self.connections.get_mut(id.0) else { return Ok(true) };
+        match proxy::decode(&head.bytes) {
+            Ok(Beginning::Incomplete) => return Ok(false),
+            Ok(Beginning::Absent) => {
+                if admission.proxy_protocol == ProxyProtocol::Required {
+                    return Err("connections here begin with the PROXY protocol".to_owned());
+                }
+            }
+            Ok(Beginning::Header { bytes, source }) => {
+                if !admission.trusts(connection.peer.ip()) {
+                    return Err("this address may not speak for others".to_owned());
+                }
+                head.bytes.drain(..bytes);
+                connection.peer = source.unwrap_or(connection.peer);
+            }
+            Err(error) => return Err(error.to_string()),
+        }
+        head.is_begun = true;
+        Ok(true)
+    }
+
+    /// Notes whose an upgraded connection is, and asks for its seat.
+    pub(super) fn note_address(&mut self, id: ConnectionId, address: IpAddr) {
+        let Some(connection) = self.connections.get_mut(id.0) else { return };
+        if connection.peer.ip() != address {
+            // Which port it had is known to the proxy alone.
+            connection.peer = SocketAddr::new(address, 0);
+        }
+        self.take_seat(id, Holder::Address(address.to_canonical()));
+    }
+
+    /// Asks for a seat, where they are counted.
+    pub(super) fn take_seat(&mut self, id: ConnectionId, holder: Holder) {
+        if self.seats.counts(&holder) {
+            self.seats.take(holder, id.to_bits());
+        }
+    }
+
+    /// A home has answered: the connection has its seat, or is closed.
+    pub(super) fn seat(&mut self, now: Now, answer: Answer) {
+        let Answer { holder, connection, is_granted } = answer;
+        let id = ConnectionId::from_bits(connection);
+        if is_granted {
+            match self.connections.get_mut(id.0) {
+                Some(connection) => connection.seats.push(holder),
+                None => self.seats.free(holder),
+            }
+            return;
+        }
+        let (label, event) = match &holder {
+            Holder::User(_) => (Rejected::User, "user-full"),
+            Holder::Address(_) => (Rejected::Address, "address-full"),
+        };
+        self.counters.rejected.of(label).add(1);
+        if let Some(suppressed) = self.audit_limit.admit(now.instant) {
+            let peer = self.connections.get(id.0).map(|it| it.peer);
+            tracing::warn!(
+                target: "ringway::audit", event, ?holder, ?peer, suppressed,
+                "a connection over the limit was closed"
+            );
+        }
+        match holder {
+            Holder::User(_) => self.with_session(now, id, Session::handle_crowded),
+            Holder::Address(_) => self.close(now, id, CloseReason::Crowded),
+        }
+    }
+
+    /// Whether another upgrade is within the rate.
+    pub(super) fn takes_handshake(&mut self, now: Now) -> bool {
+        let rate = self.options.admission.handshakes_per_second;
+        let mut pace = self.handshakes_pace;
+        let is_within = rate == 0 || pace.take(now.instant, 1, rate).is_zero();
+        if is_within {
+            // Who is turned away takes nothing from those who come next.
+            self.handshakes_pace = pace;
+        }
+        is_within
+    }
+
+    /// A connection has received so many bytes: it is not read again before it may.
+    pub(super) fn pace_bytes(&mut self, now: Now, id: ConnectionId, count: usize) {
+        let rate = self.options.admission.bytes_per_second;
+        if rate == 0 {
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(id.0) else { return };
+        let over = connection.bytes_pace.take(now.instant, count as u64, rate);
+        self.throttle(now, id, over);
+    }
+
+    /// Lets a connection wait before it is read again.
+    pub(super) fn throttle(&mut self, now: Now, id: ConnectionId, over: Duration) {
+        let Some(connection) = self.connections.get_mut(id.0).filter(|_| !over.is_zero()) else {
+            return;
+        };
+        let until = now.instant.after(over.min(PAUSE_MAX));
+        if connection.throttled_until < until {
+            connection.throttled_until = until;
+            // While we do not read, its silence is ours.
+            connection.received_at = connection.received_at.max(until);
+            self.counters.throttled.add(1);
+        }
+    }
+
+    /// How long a connection is not to be read; `None` when it may be.
+    #[must_use]
+    pub fn read_pause(&self, now: Now, id: ConnectionId) -> Option<Duration> {
+        let until = self.connections.get(id.0)?.throttled_until;
+        Some(until.since(now.instant)).filter(|it| !it.is_zero())
+    }
+}
+
+/// What a frame beyond twice the rate is told.
+pub(super) fn too_fast(per_second: u64) -> Refusal {
+    let text = format!("faster than limits.frames_per_second, which is {per_second}; slow down");
+    Refusal::new(Code::Rate, text)
+}
