@@ -1,5 +1,6 @@
 //! What a test of the relay needs around the servers: real `redis-server` processes, a client that
-//! speaks RESP, a TCP proxy that can fail, a name that moves, certificates, and the servers with their relay.
+//! speaks RESP, a TCP proxy that can fail, a name that moves, certificates, and the servers with
+//! their relay.
 //!
 //! Never knows how the relay is built. Read `redis` first, then `ringway`; the others are a page
 //! each.
