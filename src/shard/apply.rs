@@ -188,6 +188,22 @@ impl Shard {
         self.answer(now, token, Some(refusal));
     }
 
+    /// Refuses what the relay has not answered, oldest first: the end has come.
+    pub(super) fn refuse_owed(&mut self, now: Now) {
+        let mut tokens: Vec<Token> = self.owed.keys().copied().collect();
+        tokens.sort_unstable();
+        for token in tokens {
+            let Some(owed) = self.owed.get_mut(&token) else { continue };
+            owed.missing_count = 1;
+            let (code, text) = match owed.subscription {
+                None => (Code::RelayUnknown, "it may have been sent, or not"),
+                Some(_) => (Code::RelayUnconfirmed, "subscribe again elsewhere"),
+            };
+            let text = format!("the server ends before this was answered; {text}");
+            self.refuse_token(now, token, Refusal::new(code, text));
+        }
+    }
+
     /// With the last thing the client gets its answer: the receipt, or the first refusal.
     fn answer(&mut self, now: Now, token: Token, refusal: Option<Refusal>) {
         let Some(owed) = self.owed.get_mut(&token) else {

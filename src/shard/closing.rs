@@ -143,11 +143,29 @@ impl Shard {
         self.meter.bytes() <= self.options.outbox_total_bytes_max + self.leaving_bytes
     }
 
-    /// Begins the end of all connections; new ones are refused from now on.
+    /// The end is near: connections are not read any more, so that what they have asked for can be
+    /// answered before they are closed.
+    pub const fn handle_last_call(&mut self) {
+        self.is_silenced = true;
+    }
+
+    /// Whether the relay has not answered everything yet.
+    #[must_use]
+    pub fn owes_answers(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
+    /// Begins the end of all connections; new ones are refused from now on. What was not answered
+    /// by now is refused.
     pub fn handle_drain(&mut self, now: Now) {
+        // They are read again, for their close frames.
+        self.is_silenced = false;
         if mem::replace(&mut self.is_draining, true) {
             return;
         }
+        self.relay.give_up();
+        self.settle(now);
+        self.refuse_owed(now);
         let open: Vec<Key> =
             self.connections.iter().filter(|(_, it)| it.is_open()).map(|(key, _)| key).collect();
         for key in open {

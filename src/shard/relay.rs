@@ -71,7 +71,7 @@ impl Shard {
     /// Whether connections may be read. Notes when that changes, because a peer is not blamed for
     /// a silence that is ours.
     pub fn has_credit(&mut self, now: Instant) -> bool {
-        let has_credit = self.relay.has_credit();
+        let has_credit = self.relay.has_credit() && !self.is_silenced;
         if has_credit == self.paused.is_on {
             self.paused.is_on = !has_credit;
             if !has_credit {

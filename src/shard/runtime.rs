@@ -39,7 +39,6 @@ use crate::shard::state::Shard;
 use crate::shard::state::TICK;
 use crate::shard::tasks::Notify;
 use crate::shard::tasks::yield_once;
-use crate::stdx::time::Instant;
 use crate::stdx::time::Now;
 
 /// Bytes of the one receive buffer of a shard.
@@ -50,6 +49,8 @@ const RECEIVES_IN_A_ROW_MAX: u32 = 4;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often a shard that ends looks whether it has ended.
 const END_INTERVAL: Duration = Duration::from_millis(10);
+/// How long a shard that ends waits for what its relay has not answered.
+const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// What a shard's thread brings to its runtime.
 #[derive(Debug)]
@@ -350,7 +351,13 @@ impl Core {
     }
 
     async fn end(&self, timeout: Duration) {
-        let deadline: Instant = self.clock.instant().after(timeout);
+        let began_at = self.clock.instant();
+        let deadline = began_at.after(timeout);
+        let answered_by = began_at.after(timeout.min(LAST_CALL));
+        self.shard.borrow_mut().handle_last_call();
+        while self.shard.borrow().owes_answers() && self.clock.instant() < answered_by {
+            self.tick_after(END_INTERVAL).await;
+        }
         self.shard.borrow_mut().handle_drain(self.now());
         self.flush.notify();
         while !self.shard.borrow().is_drained() && self.clock.instant() < deadline {

@@ -166,6 +166,8 @@ pub struct Shard {
     /// While the shard has no credit, and so reads nothing; then the end of the last long pause.
     pub(super) paused: Pause,
     pub(super) is_draining: bool,
+    /// Nothing is read any more before what is owed has been answered.
+    pub(super) is_silenced: bool,
 }
 
 /// An answer that is owed to a client until the relay has done, or refused, `missing_count` more
@@ -251,6 +253,7 @@ impl Shard {
                 .map(|it| Verifier::new(it.verifier.clone(), Arc::clone(&it.keys))),
             paused: Pause::default(),
             is_draining: false,
+            is_silenced: false,
             random,
             options,
             identity,

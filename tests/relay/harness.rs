@@ -16,7 +16,7 @@ fn a_killed_redis_is_gone_and_returns_empty_on_its_port() {
     redis.client().ask(&["SET", "a", "1"]);
     let port = redis.port;
     redis.kill();
-    assert!(Resp::try_connect(port).is_none());
+    assert!(Resp::try_connect("127.0.0.1", port).is_none());
     redis.restart();
     assert_eq!(redis.port, port);
     assert_eq!(redis.client().ask(&["GET", "a"]), Reply::Null);
@@ -26,7 +26,7 @@ fn a_killed_redis_is_gone_and_returns_empty_on_its_port() {
 fn strangers_are_kept_out_and_tls_is_real() {
     let certificates = Certificates::of(&["127.0.0.1"]);
     let redis = Redis::with_acl_and_tls("user a on >b ~* &* +ping", &certificates);
-    let reply = Resp::connect(redis.port).try_ask(&["PING"]);
+    let reply = Resp::connect("127.0.0.1", redis.port).try_ask(&["PING"]);
     assert!(matches!(&reply, Some(Reply::Error(text)) if text.starts_with("NOAUTH")), "{reply:?}");
     let folder = tempfile::tempdir().expect("there is room for a folder");
     let files = certificates.write(folder.path());
@@ -68,7 +68,7 @@ fn a_cluster_moves_its_slots() {
 fn the_proxy_passes_stalls_cuts_and_leads_elsewhere() {
     let (one, two) = (Redis::plain(), Redis::plain());
     let proxy = Proxy::to(one.port);
-    let mut client = Resp::connect(proxy.port);
+    let mut client = Resp::connect("127.0.0.1", proxy.port);
     client.ask(&["SET", "passed", "1"]);
     assert_eq!(one.client().ask(&["GET", "passed"]).text(), "1");
 
@@ -83,7 +83,7 @@ fn the_proxy_passes_stalls_cuts_and_leads_elsewhere() {
     assert_eq!(one.client().ask(&["GET", "stalled"]), Reply::Null);
 
     // What is written in a stall arrives when it ends, at the new place.
-    let mut client = Resp::connect(proxy.port);
+    let mut client = Resp::connect("127.0.0.1", proxy.port);
     client.ask(&["PING"]);
     proxy.stall();
     client.send(&["SET", "late", "1"]).expect("the kernel takes it");

@@ -1,7 +1,10 @@
 //! Redis away, one claim at a time: what waits, what is refused, and what is never said twice.
 
+use std::thread;
 use std::time::Duration;
 use std::time::Instant;
+
+use rustix::process::Signal;
 
 use crate::support::Client;
 use crate::support::Driver;
@@ -17,6 +20,8 @@ on_each_driver!(
     what_was_never_written_waits_in_order_and_goes_out,
     what_was_written_and_not_answered_is_refused_and_not_said_again,
     a_client_that_does_not_read_never_keeps_the_server_from_reading_redis,
+    a_server_that_ends_answers_what_it_has_received,
+    a_server_that_ends_without_redis_refuses_what_waits,
 );
 
 /// A Redis that is not there yet, and what points a server to it.
@@ -219,4 +224,55 @@ fn a_client_that_does_not_read_never_keeps_the_server_from_reading_redis(driver:
     assert!(!redis.log().contains("overcoming of output buffer limits"), "{}", redis.log());
     assert!(server.metric("websocket_relay_reconnects_total", "").abs() < f64::EPSILON);
     server.await_metric("websocket_slow_consumers_total", "", 7.0);
+}
+
+/// Redis answers a moment after the signal, or not before the end.
+fn a_server_that_ends_answers_what_it_has_received(driver: Driver) {
+    for does_answer in [true, false] {
+        let redis = Redis::plain();
+        let proxy = Proxy::to(redis.port);
+        let mut server = Ringway::start(driver, &[&proxy.setting()]);
+        let mut client = Client::session(&server, "alice");
+        proxy.stall();
+        client.send("SEND|destination:/topic/room.1|receipt:r||x^@");
+        // Received by now, and written to Redis.
+        client.granted("UNSUBSCRIBE|id:never-used", "");
+        server.signal(Signal::TERM);
+        if does_answer {
+            thread::sleep(Duration::from_millis(200));
+            proxy.resume();
+        }
+        let answer = client.answer();
+        assert_eq!(answer.header("receipt-id"), "r");
+        if does_answer {
+            assert_eq!(answer.command, "RECEIPT", "{answer:?}");
+        } else {
+            assert_eq!(answer.header("message"), "relay-unknown", "{answer:?}");
+        }
+        assert_eq!(client.closed(), 1012);
+        assert!(server.await_exit().success());
+    }
+}
+
+fn a_server_that_ends_without_redis_refuses_what_waits(driver: Driver) {
+    let mut redis = Redis::plain();
+    let mut server = Ringway::start(driver, &[&redis.setting()]);
+    let mut client = Client::session(&server, "alice");
+    redis.kill();
+    server.await_degraded();
+    for number in 0..3 {
+        client.send(&format!("SEND|destination:/topic/room.1|receipt:{number}||x^@"));
+    }
+    client.send("SUBSCRIBE|id:s|destination:/topic/room.1|receipt:3||^@");
+    client.granted("UNSUBSCRIBE|id:never-used", "");
+    server.signal(Signal::TERM);
+    let codes =
+        ["relay-unavailable", "relay-unavailable", "relay-unavailable", "relay-unconfirmed"];
+    for (number, code) in codes.iter().enumerate() {
+        let answer = client.answer();
+        let got = (answer.header("receipt-id"), answer.header("message"));
+        assert_eq!(got, (&*number.to_string(), *code), "{answer:?}");
+    }
+    assert_eq!(client.closed(), 1012);
+    assert!(server.await_exit().success());
 }

@@ -85,6 +85,14 @@ impl Relay {
         }
     }
 
+    /// Refuses what waits for a server that is away: it will never be sent.
+    pub fn give_up(&mut self) {
+        match self {
+            Self::Embedded(_) => {}
+            Self::Redis(relay) => relay.give_up(),
+        }
+    }
+
     /// Whether connections may be read.
     #[must_use]
     pub fn has_credit(&self) -> bool {

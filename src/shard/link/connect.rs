@@ -7,8 +7,8 @@ use crate::io::socket::Socket;
 use crate::shard::link::Options;
 
 /// Resolves `host` anew and tries its addresses in order, `beside` first when it is among them,
-/// each with its share of the time that is left. Gives the socket and which address it is; an error
-/// says what the last of them answered.
+/// each with its share of the time that is left. Gives the socket and which address it is; an
+/// error says what the last of them answered.
 pub(super) async fn connect(
     options: &Options,
     host: &str,

@@ -9,6 +9,7 @@ mod load;
 
 use std::env;
 use std::ops::Range;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 use std::time::Instant;
@@ -22,6 +23,8 @@ use self::load::Load;
 use crate::support::Client;
 use crate::support::Driver;
 use crate::support::on_each_driver;
+use crate::support::program;
+use crate::world::Name;
 use crate::world::Proxy;
 use crate::world::Redis;
 use crate::world::ReplicaPair;
@@ -33,6 +36,7 @@ on_each_driver!(
     a_redis_that_dies_and_returns_costs_nothing_that_was_promised,
     a_redis_that_stalls_costs_nothing_that_was_promised,
     a_promoted_replica_takes_over,
+    a_former_primary_that_goes_on_is_left_when_a_name_has_moved,
 );
 
 /// So that nothing but the relay refuses, and a dead link shows within the test's patience.
@@ -91,15 +95,27 @@ fn run(
     driver: Driver,
     seed: u64,
     relays: [&str; 2],
+    redis: Resp,
+    fault: impl FnOnce(&mut Dice) -> Resp,
+) {
+    let servers = relays.map(|relay| start(program(), driver, relay));
+    run_on(&servers, seed, redis, fault);
+}
+
+fn start(command: Command, driver: Driver, relay: &str) -> Ringway {
+    let server = Ringway::start_as(command, driver, &[SETTINGS, &[relay]].concat());
+    server.await_up();
+    server
+}
+
+/// As [`run`], on servers that were started otherwise.
+fn run_on(
+    servers: &[Ringway; 2],
+    seed: u64,
     mut redis: Resp,
     fault: impl FnOnce(&mut Dice) -> Resp,
 ) {
     let mut dice = Dice(seed);
-    let servers = relays.map(|relay| {
-        let mut settings = SETTINGS.to_vec();
-        settings.push(relay);
-        Ringway::start(driver, &settings)
-    });
     let room = format!("load-{seed}");
     let addresses: Vec<_> = [0, 1, 0, 1].map(|it: usize| servers[it].public).to_vec();
     let load = Load::start(&addresses, &room);
@@ -115,7 +131,7 @@ fn run(
     await_true("all shards to be back", || redis.subscribers_count(&channel) == subscribers_count);
     load.await_accepted(5);
     let mut clients = [0, 1].map(|it: usize| Client::session(&servers[it], "watch"));
-    await_all_hear(&servers, &mut clients, &room);
+    await_all_hear(servers, &mut clients, &room);
     let end = Instant::now();
 
     load.await_accepted(50);
@@ -205,11 +221,15 @@ fn clients_count(redis: &mut Resp) -> usize {
 fn a_promoted_replica_takes_over(driver: Driver) {
     with_seeds(move |seed| {
         let mut pair = ReplicaPair::start();
-        let (primary, replica) = (pair.primary.port, pair.replica.port);
-        let name = Proxy::to(primary);
-        let both = format!("relay.url=redis://127.0.0.1:{primary},redis://127.0.0.1:{replica}");
-        let relay = if seed.is_multiple_of(2) { both } else { name.setting() };
-        run(driver, seed, [&relay, &relay], pair.primary.client(), |dice| {
+        let name = Name::of(&pair.primary);
+        let port = pair.primary.port;
+        let both = [&pair.primary, &pair.replica].map(|it| format!("redis://{}:{port}", it.host));
+        let both = format!("relay.url={}", both.join(","));
+        let servers = [0, 1].map(|_| match seed.is_multiple_of(2) {
+            true => start(program(), driver, &both),
+            false => start(name.program(), driver, &name.setting(port)),
+        });
+        run_on(&servers, seed, pair.primary.client(), |dice| {
             let is_killed = dice.below(2) == 0;
             if is_killed {
                 pair.primary.kill();
@@ -223,8 +243,30 @@ fn a_promoted_replica_takes_over(driver: Driver) {
             pair.demote();
             // Who has a connection to the former primary keeps it: only its role tells.
             thread::sleep(dice.millis(0..500));
-            name.lead_to(replica);
+            name.lead_to(&pair.replica);
             let mut former = pair.primary.client();
+            await_true("the servers to leave the former primary", || {
+                clients_count(&mut former) == 0
+            });
+            pair.replica.client()
+        });
+    });
+}
+
+/// Nobody demotes it: who loses one connection to it must not keep the other.
+fn a_former_primary_that_goes_on_is_left_when_a_name_has_moved(driver: Driver) {
+    with_seeds(move |seed| {
+        let pair = ReplicaPair::start();
+        let name = Name::of(&pair.primary);
+        let relay = name.setting(pair.primary.port);
+        let servers = [0, 1].map(|_| start(name.program(), driver, &relay));
+        run_on(&servers, seed, pair.primary.client(), |dice| {
+            pair.promote();
+            name.lead_to(&pair.replica);
+            thread::sleep(dice.millis(0..500));
+            let mut former = pair.primary.client();
+            let part = if dice.below(2) == 0 { "pubsub" } else { "normal" };
+            assert!(4 <= former.ask(&["CLIENT", "KILL", "TYPE", part]).number(), "{part}");
             await_true("the servers to leave the former primary", || {
                 clients_count(&mut former) == 0
             });

@@ -1,11 +1,13 @@
 //! What a test of the relay needs around the servers: real `redis-server` processes, a client that
-//! speaks RESP, a TCP proxy that can fail, certificates, and the servers with their relay.
+//! speaks RESP, a TCP proxy that can fail, a name that moves, certificates, and the servers with
+//! their relay.
 //!
 //! Never knows how the relay is built. Read `redis` first, then `ringway`; the others are a page
 //! each.
 
 mod certificates;
 mod cluster;
+mod name;
 mod proxy;
 mod redis;
 mod resp;
@@ -17,6 +19,7 @@ use std::time::Instant;
 
 pub(crate) use certificates::Certificates;
 pub(crate) use cluster::Cluster;
+pub(crate) use name::Name;
 pub(crate) use proxy::Proxy;
 pub(crate) use redis::Redis;
 pub(crate) use redis::ReplicaPair;

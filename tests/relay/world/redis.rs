@@ -48,6 +48,8 @@ pub(crate) struct Redis {
     folder: TempDir,
     settings: Vec<String>,
     password: Option<&'static str>,
+    /// The address of this host that it listens on.
+    pub(crate) host: &'static str,
     /// Where it listens without TLS.
     pub(crate) port: u16,
     /// Where it listens with TLS, if it does.
@@ -64,6 +66,21 @@ impl Redis {
     pub(crate) fn with(settings: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("there is room for a folder");
         Self::start(folder, settings.iter().map(|it| (*it).to_owned()).collect(), None, None)
+    }
+
+    /// One with the same settings and on the same port as `other`, at another address.
+    pub(crate) fn beside(other: &Self) -> Self {
+        let mut redis = Self {
+            child: None,
+            folder: tempfile::tempdir().expect("there is room for a folder"),
+            settings: other.settings.clone(),
+            password: other.password,
+            host: "127.0.0.2",
+            port: other.port,
+            tls_port: None,
+        };
+        assert!(redis.try_start(), "{}", redis.log());
+        redis
     }
 
     /// One with the rules of an ACL file; its user `default` may do all with [`ADMIN_PASSWORD`].
@@ -94,7 +111,8 @@ impl Redis {
         password: Option<&'static str>,
         tls_port: Option<u16>,
     ) -> Self {
-        let mut redis = Self { child: None, folder, settings, password, port: 0, tls_port };
+        let host = "127.0.0.1";
+        let mut redis = Self { child: None, folder, settings, password, host, port: 0, tls_port };
         loop {
             redis.port = free_port();
             if redis.try_start() {
@@ -110,14 +128,15 @@ impl Redis {
     fn try_start(&mut self) -> bool {
         let log = File::create(self.folder.path().join("log")).expect("the folder takes files");
         let mut command = Command::new("redis-server");
-        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"]);
+        command.args(["--port", &self.port.to_string(), "--bind", self.host]);
         command.args(["--save", "", "--appendonly", "no", "--daemonize", "no"]);
         command.arg("--dir").arg(self.folder.path()).args(&self.settings);
         command.stdin(Stdio::null()).stdout(log).stderr(Stdio::null());
         let child = command.spawn().expect("redis-server is installed: ./test does it");
         let child = self.child.insert(child);
         let has_ended = await_some("the start of redis-server", || {
-            let answers = Resp::try_connect(self.port).and_then(|mut it| it.try_ask(&["PING"]));
+            let answers = Resp::try_connect(self.host, self.port);
+            let answers = answers.and_then(|mut it| it.try_ask(&["PING"]));
             let ended = child.try_wait().expect("our child can be waited for").is_some();
             (ended || answers.is_some_and(|it| !is_loading(&it))).then_some(ended)
         });
@@ -127,7 +146,7 @@ impl Redis {
     /// A connection that may do everything.
     #[track_caller]
     pub(crate) fn client(&self) -> Resp {
-        let mut client = Resp::connect(self.port);
+        let mut client = Resp::connect(self.host, self.port);
         if let Some(password) = self.password {
             client.ask(&["AUTH", password]);
         }
@@ -136,7 +155,7 @@ impl Redis {
 
     /// The setting that points a server here.
     pub(crate) fn setting(&self) -> String {
-        format!("relay.url=redis://127.0.0.1:{}", self.port)
+        format!("relay.url=redis://{}:{}", self.host, self.port)
     }
 
     /// Ends the process as the loss of its host would.
@@ -169,7 +188,7 @@ impl Drop for Redis {
     }
 }
 
-/// A primary and the replica that follows it.
+/// A primary and the replica that follows it, on one port of two addresses.
 pub(crate) struct ReplicaPair {
     /// The one that takes writes, at first.
     pub(crate) primary: Redis,
@@ -181,7 +200,7 @@ impl ReplicaPair {
     /// Starts both and waits until the link between them is up.
     pub(crate) fn start() -> Self {
         let primary = Redis::with(&["--repl-diskless-sync-delay", "0"]);
-        let replica = Redis::with(&["--repl-diskless-sync-delay", "0"]);
+        let replica = Redis::beside(&primary);
         follow(&replica, &primary);
         Self { primary, replica }
     }
@@ -200,7 +219,7 @@ impl ReplicaPair {
 /// Makes `replica` follow `primary`, and waits until it does.
 fn follow(replica: &Redis, primary: &Redis) {
     let mut client = replica.client();
-    client.ask(&["REPLICAOF", "127.0.0.1", &primary.port.to_string()]);
+    client.ask(&["REPLICAOF", primary.host, &primary.port.to_string()]);
     await_true("the replica's link", || client.info("replication", "master_link_status") == "up");
 }
 

@@ -4,7 +4,6 @@ use std::io::BufRead;
 use std::io::BufReader;
 use std::io::Read;
 use std::io::Write;
-use std::net::SocketAddr;
 use std::net::TcpStream;
 
 use crate::support::PATIENCE;
@@ -61,13 +60,13 @@ pub(crate) struct Resp {
 
 impl Resp {
     /// Connects without a password.
-    pub(crate) fn connect(port: u16) -> Self {
-        Self::try_connect(port).expect("a started Redis accepts")
+    pub(crate) fn connect(host: &str, port: u16) -> Self {
+        Self::try_connect(host, port).expect("a started Redis accepts")
     }
 
     /// Connects to a Redis that may not be there.
-    pub(crate) fn try_connect(port: u16) -> Option<Self> {
-        let stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).ok()?;
+    pub(crate) fn try_connect(host: &str, port: u16) -> Option<Self> {
+        let stream = TcpStream::connect((host, port)).ok()?;
         stream.set_nodelay(true).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).ok()?;
         Some(Self { stream: BufReader::new(stream) })

@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::ops::DerefMut;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -38,6 +39,11 @@ impl Ringway {
     ) -> Self {
         let mut command = program();
         command.envs(environment.iter().copied());
+        Self::start_as(command, driver, settings)
+    }
+
+    /// Starts a server by `command`, whatever its relay does.
+    pub(crate) fn start_as(command: Command, driver: Driver, settings: &[&str]) -> Self {
         Self { server: Server::start_as(command, driver, settings) }
     }
 

@@ -218,6 +218,11 @@ impl Redis {
         }
     }
 
+    /// Refuses what has not been written: the end has come, and it will never be.
+    pub fn give_up(&mut self) {
+        self.counts.refused += self.publisher.give_up(&mut self.events);
+    }
+
     /// Whether connections may be read. While Redis is away they may: what it cannot take is
     /// refused.
     #[must_use]

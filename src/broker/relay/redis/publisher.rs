@@ -252,14 +252,31 @@ impl Publisher {
 
     /// Refuses what has waited too long. Returns how many that are.
     pub(super) fn expire(&mut self, now: Instant, events: &mut VecDeque<Event>) -> u64 {
+        let timeout = self.timeout;
+        let is_late = |it: &Entry| timeout <= now.since(it.queued_at);
+        let text = "Redis could not be reached in time; nothing was sent, try again later";
+        self.drop_while(is_late, text, events)
+    }
+
+    /// Refuses all that waits. Returns how many that are.
+    pub(super) fn give_up(&mut self, events: &mut VecDeque<Event>) -> u64 {
+        let text = "the server ends before it could reach Redis; nothing was sent, try elsewhere";
+        self.drop_while(|_| true, text, events)
+    }
+
+    fn drop_while(
+        &mut self,
+        is_over: impl Fn(&Entry) -> bool,
+        text: &'static str,
+        events: &mut VecDeque<Event>,
+    ) -> u64 {
         let mut count = 0;
         for lane in self.lanes.values_mut() {
-            while let Some(late) = lane.pop_front_if(|it| self.timeout <= now.since(it.queued_at)) {
+            while let Some(entry) = lane.pop_front_if(|it| is_over(it)) {
                 count += 1;
-                self.waiting_bytes -= late.bytes();
-                let text = "Redis could not be reached in time; nothing was sent, try again later";
+                self.waiting_bytes -= entry.bytes();
                 let refusal = Refusal::new(Code::RelayUnavailable, text);
-                events.extend(late.token.map(|token| Event::Refused(token, refusal)));
+                events.extend(entry.token.map(|token| Event::Refused(token, refusal)));
             }
         }
         count
