@@ -278,8 +278,9 @@ mod tests {
             Err("relay.envelope = \"article\" (flag --set): its six fields have no room for the \
                  signature of relay.hmac_key; choose full, or remove relay.hmac_key"),
         );
+        check(&[("limits.message_bytes", "16MiB")], Ok(()));
         check(
-            &[("limits.message_bytes", "16MiB")],
+            &[URL, ("limits.message_bytes", "16MiB")],
             Err(
                 "relay.outbox_bytes = \"8MiB\" (default): below limits.message_bytes, so that one \
                  message does not fit; raise it, or lower limits.message_bytes",

@@ -178,9 +178,9 @@ mod tests {
         let (_, reloaded) = reload_as(BEFORE, "limits.refusals = 'many'\n");
         let error = reloaded.unwrap_err();
         assert!(error.starts_with("limits.refusals = \"many\" (file:1): "), "{error}");
-        // The relay's outbox would have grown, too, but not before a restart.
-        let after = "limits.message_bytes = '16MiB'\nrelay.outbox_bytes = '32MiB'\n";
-        let error = reload_as("", after).1.unwrap_err();
-        assert!(error.starts_with("relay.outbox_bytes = \"8MiB\" (default): below"), "{error}");
+        // The listener would have become a private one, too, but not before a restart.
+        let before = "admin.listen = '0.0.0.0:9090'\nadmin.token = 'a-long-token-one'\n";
+        let error = reload_as(before, "admin.listen = '127.0.0.1:9090'\n").1.unwrap_err();
+        assert!(error.contains("there is no admin.token"), "{error}");
     }
 }
