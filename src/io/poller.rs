@@ -3,14 +3,19 @@
 //! The set is an epoll instance of its own, which the runtime's driver waits for like for a socket.
 //! Edges only: whoever is told reads until a short read, and to the end where the end was told.
 
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::pin::pin;
+use std::task::Poll;
 
+use rustix::event::EventfdFlags;
 use rustix::event::Timespec;
 use rustix::event::epoll;
 use rustix::event::epoll::EventData;
 use rustix::event::epoll::EventFlags;
+use rustix::event::eventfd;
 
 use crate::io::socket::Socket;
 
@@ -34,6 +39,9 @@ pub struct Readiness {
 pub struct Poller {
     set: OwnedFd,
     waiter: monoio::net::UnixStream,
+    /// What [`Poller::step_aside`] tells itself by.
+    bell: OwnedFd,
+    bell_waiter: monoio::net::UnixStream,
     events: Vec<epoll::Event>,
 }
 
@@ -45,9 +53,13 @@ impl Poller {
     /// When the kernel has no descriptor for it.
     pub fn new() -> io::Result<Self> {
         let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         // The runtime waits for any descriptor, but only takes sockets by their names.
-        let waiter = monoio::net::UnixStream::from_std(UnixStream::from(set.try_clone()?))?;
-        Ok(Self { set, waiter, events: Vec::with_capacity(EVENTS_MAX) })
+        let waiter = |fd: &OwnedFd| -> io::Result<_> {
+            monoio::net::UnixStream::from_std(UnixStream::from(fd.try_clone()?))
+        };
+        let (waiter, bell_waiter) = (waiter(&set)?, waiter(&bell)?);
+        Ok(Self { set, waiter, bell, bell_waiter, events: Vec::with_capacity(EVENTS_MAX) })
     }
 
     /// Adds a socket; it leaves the set when it is closed.
@@ -67,6 +79,33 @@ impl Poller {
     /// When the driver will not wait.
     pub async fn wait(&self) -> io::Result<()> {
         self.waiter.readable(false).await
+    }
+
+    /// Lets everything else have a turn: other tasks, and what the driver and the timers have for
+    /// them, which the runtime looks at only when no task is left to run.
+    ///
+    /// # Errors
+    ///
+    /// When the driver will not wait.
+    pub async fn step_aside(&self) -> io::Result<()> {
+        let mut count = [0; 8];
+        // That of the last time; nobody else rings.
+        let _silent = rustix::io::read(&self.bell, &mut count);
+        let mut heard = pin!(self.bell_waiter.readable(false));
+        let mut has_rung = false;
+        poll_fn(|context| match heard.as_mut().poll(context) {
+            Poll::Ready(result) => Poll::Ready(result),
+            Poll::Pending if has_rung => Poll::Pending,
+            Poll::Pending => {
+                has_rung = true;
+                // Now that the driver listens, the way back leads through it.
+                match rustix::io::write(&self.bell, &1_u64.to_ne_bytes()) {
+                    Ok(_) => Poll::Pending,
+                    Err(error) => Poll::Ready(Err(error.into())),
+                }
+            }
+        })
+        .await
     }
 
     /// The edges there are now, at most a bounded number; `true` when there may be more.

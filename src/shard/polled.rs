@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
+use std::time::Instant;
 
 use crate::io::poller::Readiness;
 use crate::shard::connection::ConnectionId;
@@ -12,6 +13,9 @@ use crate::shard::runtime::Owned;
 use crate::shard::runtime::RECEIVE_BYTES;
 use crate::shard::tasks::after;
 use crate::shard::tasks::yield_once;
+
+/// How long timers may be left alone while there is always something to receive.
+const TIMER_DELAY_MAX: Duration = Duration::from_millis(5);
 
 /// A connection that may have something to receive.
 #[derive(Clone, Copy)]
@@ -27,9 +31,16 @@ impl Core {
         let mut told: Vec<Readiness> = Vec::new();
         let mut ready: VecDeque<ConnectionId> = VecDeque::new();
         let (mut has_more, mut has_handshakes) = (false, false);
+        let mut has_waited_at = Instant::now();
         loop {
             if ready.is_empty() && !has_more && !has_handshakes {
                 self.wait().await;
+                has_waited_at = Instant::now();
+            } else if has_waited_at.elapsed() < TIMER_DELAY_MAX {
+                yield_once().await;
+            } else {
+                self.step_aside().await;
+                has_waited_at = Instant::now();
             }
             told.clear();
             has_more = self.take_edges(&mut told);
@@ -57,9 +68,6 @@ impl Core {
                 }
             });
             self.flush_once();
-            if !ready.is_empty() || has_more || has_handshakes {
-                yield_once().await;
-            }
         }
     }
 
@@ -98,6 +106,19 @@ impl Core {
         let waited = poller.borrow().wait().await;
         if let Err(error) = waited {
             tracing::error!("cannot wait for the sockets: {error}");
+            yield_once().await;
+        }
+    }
+
+    /// Lets the runtime look at its timers, which it does only when no task is left to run.
+    #[expect(
+        clippy::await_holding_refcell_ref,
+        reason = "nobody borrows it mutably but who steps aside"
+    )]
+    async fn step_aside(&self) {
+        let Some(poller) = &self.poller else { return };
+        if let Err(error) = poller.borrow().step_aside().await {
+            tracing::error!("cannot step aside: {error}");
             yield_once().await;
         }
     }

@@ -37,13 +37,17 @@ impl Notify {
 }
 
 /// Lets the tasks behind this one run first.
+///
+/// A task that wakes itself comes to the front of monoio's queue, and would be the next again; so
+/// another one, which comes to the end, wakes it.
 pub(super) async fn yield_once() {
     let mut has_yielded = false;
     poll_fn(|context| {
         if std::mem::replace(&mut has_yielded, true) {
             return Poll::Ready(());
         }
-        context.waker().wake_by_ref();
+        let waker = context.waker().clone();
+        drop(monoio::spawn(async move { waker.wake() }));
         Poll::Pending
     })
     .await;
