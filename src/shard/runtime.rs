@@ -209,36 +209,42 @@ impl Core {
     }
 
     /// One connection's reader: holds no buffer while it waits.
-    async fn read_all(self: Rc<Self>, owned: Owned) {
-        let mut receives_count = 0;
-        while owned.socket.readable().await.is_ok() {
-            let received = match &owned.secure {
-                Some(secure) if secure.is_handshaking() => {
-                    self.receive_in_turn(&owned, secure).await
-                }
-                Some(_) | None => {
-                    self.credit().await;
-                    self.receive(&owned)
-                }
-            };
-            match received {
-                Ok(0) => break,
-                Ok(_) => {
-                    receives_count += 1;
-                    if let Some(pause) = self.read_pause(owned.id) {
-                        monoio::time::sleep(pause).await;
+    ///
+    /// Not an `async fn`: that would keep its arguments twice, for every idle connection.
+    #[expect(clippy::manual_async_fn, reason = "it takes less memory")]
+    fn read_all(self: Rc<Self>, owned: Owned) -> impl Future<Output = ()> {
+        async move {
+            let mut receives_count = 0;
+            while owned.socket.readable().await.is_ok() {
+                let received = match &owned.secure {
+                    Some(secure) if secure.is_handshaking() => {
+                        self.receive_in_turn(&owned, secure).await
                     }
+                    Some(_) | None => {
+                        self.credit().await;
+                        self.receive(&owned)
+                    }
+                };
+                match received {
+                    Ok(0) => break,
+                    Ok(_) => {
+                        receives_count += 1;
+                        if let Some(pause) = self.read_pause(owned.id) {
+                            // Seldom, and large: boxed, so that no idle connection has room for it.
+                            Box::pin(monoio::time::sleep(pause)).await;
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => receives_count = 0,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(_) => break,
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => receives_count = 0,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => break,
+                if receives_count == RECEIVES_IN_A_ROW_MAX {
+                    receives_count = 0;
+                    yield_once().await;
+                }
             }
-            if receives_count == RECEIVES_IN_A_ROW_MAX {
-                receives_count = 0;
-                yield_once().await;
-            }
+            self.close(&owned);
         }
-        self.close(&owned);
     }
 
     /// Forgets a connection whose stream has ended or failed.

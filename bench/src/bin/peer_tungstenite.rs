@@ -91,8 +91,9 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
                     stream.set_nodelay(true).unwrap_or_default();
                     match tls {
                         None => connection(stream, config, room).await,
-                        Some(tls) => match tls.accept(stream).await {
-                            Ok(stream) => connection(stream, config, room).await,
+                        // Boxed: a plain connection shall not have room for what TLS needs.
+                        Some(tls) => match Box::pin(tls.accept(stream)).await {
+                            Ok(stream) => Box::pin(connection(stream, config, room)).await,
                             Err(error) => eprintln!("a TLS handshake failed: {error}"),
                         },
                     }
@@ -114,7 +115,8 @@ fn acceptor(certificate: &Path, key: &Path) -> anyhow::Result<TlsAcceptor> {
 }
 
 async fn connection<S: Socket>(stream: S, config: WebSocketConfig, room: Rc<Room<Utf8Bytes>>) {
-    let ended = match greet(stream, config).await {
+    // Boxed: what the upgrade needs is given back after it.
+    let ended = match Box::pin(greet(stream, config)).await {
         Ok((socket, true)) => echo(socket).await,
         Ok((socket, false)) => listener(socket, &room).await,
         Err(error) => Err(error),
