@@ -18,11 +18,10 @@ ENV CARGO_PROFILE_RELEASE_DEBUG=none CARGO_PROFILE_RELEASE_STRIP=debuginfo CARGO
 # built for programs that do nothing.
 COPY Cargo.toml Cargo.lock ./
 COPY bench/Cargo.toml bench/
-RUN mkdir -p src bench/src/bin \
-    && touch src/lib.rs bench/src/lib.rs \
-    && echo 'fn main() {}' >src/main.rs \
-    && cp src/main.rs bench/src/main.rs \
-    && cp src/main.rs bench/src/bin/peer_broadcast.rs \
+RUN mkdir src && touch src/lib.rs && echo 'fn main() {}' >src/main.rs \
+    && for path in src/lib.rs $(sed -n 's/^path = "\(.*\.rs\)"$/\1/p' bench/Cargo.toml); do \
+         mkdir -p "bench/${path%/*}" && echo 'fn main() {}' >"bench/$path"; \
+       done \
     && cargo build --locked --release --package ringway --bin ringway
 
 COPY src src
