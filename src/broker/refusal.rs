@@ -13,7 +13,7 @@ pub enum Code {
     BadDestination,
     /// The subscription pattern is malformed, or patterns are not served there.
     BadPattern,
-    /// A limit of the session is reached.
+    /// A limit of the session, or of all sessions together, is reached.
     Limit,
     /// Faster than the connection may send.
     Rate,

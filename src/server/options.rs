@@ -194,6 +194,8 @@ pub(super) fn redis_options(
         confirm_timeout: relay.confirm_seconds,
         linger: relay.linger_seconds,
         ping_interval: relay.ping_seconds,
+        look_interval: relay.resolve_seconds,
+        patterns_max: relay.patterns.div_ceil(cores),
         message_bytes_max: settings.limits.message_bytes,
         destination_bytes_max: settings.limits.destination_bytes,
         stream_entries_max: relay.stream_entries as u64,

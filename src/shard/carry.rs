@@ -19,6 +19,9 @@ impl Core {
                 LinkAction::Open { link, address, beside } => {
                     links.open(self, link.0, &address.host, address.port, beside);
                 }
+                LinkAction::Look { link, address } => {
+                    links.look(self, link.0, &address.host, address.port);
+                }
                 LinkAction::Close { link } => links.close(link.0),
             }
         }
@@ -46,6 +49,11 @@ impl Owner for Core {
 
     fn handle_lost(&self, link: u64, why: &str) {
         self.shard.borrow_mut().handle_link_lost(self.now(), LinkId(link), why);
+        self.notify();
+    }
+
+    fn handle_looked(&self, link: u64, found: &[SocketAddr]) {
+        self.shard.borrow_mut().handle_link_looked(self.now(), LinkId(link), found);
         self.notify();
     }
 

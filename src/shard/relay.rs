@@ -138,6 +138,14 @@ impl Shard {
         self.settle(now);
     }
 
+    /// The name of a link, which was to be looked up, leads to these addresses now.
+    pub fn handle_link_looked(&mut self, now: Now, link: LinkId, found: &[SocketAddr]) {
+        if let Some(redis) = self.relay.redis_mut() {
+            redis.handle_looked(now.instant, link, found);
+        }
+        self.settle(now);
+    }
+
     /// A link that has something to write; each is named once until it is transmitted.
     pub fn poll_link_dirty(&mut self) -> Option<LinkId> {
         self.relay.redis_mut()?.poll_dirty()

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::thread;
+use std::thread::JoinHandle;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::session::longest_gap;
 use crate::support::Client;
 use crate::support::Driver;
 use crate::support::PATIENCE;
@@ -36,6 +38,7 @@ on_each_driver!(
     too_many_connections_are_told_to_come_back,
     running_out_of_descriptors_hurts_newcomers_only,
     a_busy_peer_lets_the_others_go_on,
+    time_passes_beside_busy_peers,
 );
 
 const HEALTH: &str = "GET /actuator/health HTTP/1.1\r\nHost: edge.test\r\n\r\n";
@@ -233,22 +236,45 @@ fn running_out_of_descriptors_hurts_newcomers_only(driver: Driver) {
     assert!(Instant::now() < deadline, "the way back took longer than {PATIENCE:?}");
 }
 
+/// A peer that never stops sending: pongs that nobody asked for, so many that the shard always
+/// finds more to receive.
+struct Flood {
+    client: Client,
+    is_over: Arc<AtomicBool>,
+    writer: JoinHandle<u64>,
+}
+
+impl Flood {
+    fn start(server: &Server) -> Self {
+        let flood = frame(0x8A, &[0; 125]).repeat(8 * 1024);
+        let mut client = Client::session(server, "busy");
+        let mut stream = client.stream().try_clone().expect("an open socket");
+        let is_over = Arc::new(AtomicBool::new(false));
+        let has_flooded = Arc::clone(&is_over);
+        let writer = thread::spawn(move || {
+            let mut written_bytes = 0;
+            while !has_flooded.load(Ordering::Relaxed) {
+                stream.write_all(&flood).expect("the server reads all that comes");
+                written_bytes += flood.len() as u64;
+            }
+            written_bytes
+        });
+        Self { client, is_over, writer }
+    }
+
+    /// Ends it; it was served as well.
+    #[track_caller]
+    fn end(mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        let written_bytes = self.writer.join().expect("the flood ends when it is told to");
+        assert!(0 < written_bytes, "nobody was busy");
+        self.client.assert_open();
+    }
+}
+
 fn a_busy_peer_lets_the_others_go_on(driver: Driver) {
     let server = Server::start_with(driver, &["server.cores=1"]);
-    // Pongs that nobody asked for, so many that the shard always finds more to receive.
-    let flood = frame(0x8A, &[0; 125]).repeat(8 * 1024);
-    let mut busy = Client::session(&server, "busy");
-    let mut stream = busy.stream().try_clone().expect("an open socket");
-    let is_over = Arc::new(AtomicBool::new(false));
-    let has_flooded = Arc::clone(&is_over);
-    let flooding = thread::spawn(move || {
-        let mut written_bytes = 0_u64;
-        while !has_flooded.load(Ordering::Relaxed) {
-            stream.write_all(&flood).expect("the server reads all that comes");
-            written_bytes += flood.len() as u64;
-        }
-        written_bytes
-    });
+    let busy = Flood::start(&server);
     let mut other = Client::session(&server, "other");
     other.subscribe("s", "/topic/served");
     for number in 0..20 {
@@ -256,8 +282,23 @@ fn a_busy_peer_lets_the_others_go_on(driver: Driver) {
         other.publish("/topic/served", &body);
         other.expect("s", &body);
     }
-    is_over.store(true, Ordering::Relaxed);
-    let written_bytes = flooding.join().expect("the flood ends when it is told to");
-    assert!(0 < written_bytes, "nobody was busy");
-    busy.assert_open();
+    busy.end();
+}
+
+/// The shard has something to receive all the time, and yet looks at its clocks.
+fn time_passes_beside_busy_peers(driver: Driver) {
+    let settings = ["server.cores=1", "server.first_frame_timeout=2s"];
+    let server = Server::start_with(driver, &settings);
+    let mut beating = Client::open(&server);
+    beating.connect("accept-version:1.2|heart-beat:0,1000");
+    let busy = [(); 2].map(|()| Flood::start(&server));
+    let started = Instant::now();
+    let mut silent = Client::open(&server);
+    assert_eq!(silent.closed(), 4500);
+    let patience = started.elapsed();
+    assert!(patience < Duration::from_secs(4), "closed after {patience:?}");
+    // A client may give up at twice the interval.
+    let gap = longest_gap(&mut beating, 6, |text| text == "\n");
+    assert!(gap < Duration::from_millis(1900), "{gap:?} without a heart-beat");
+    busy.into_iter().for_each(Flood::end);
 }

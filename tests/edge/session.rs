@@ -133,7 +133,11 @@ fn a_heart_beat_that_cannot_be_understood_is_an_error(driver: Driver) {
 /// Reads until `count` messages that `wanted` picks have come, and returns the longest gap between
 /// reads.
 #[track_caller]
-fn longest_gap(client: &mut Client, count: usize, wanted: impl Fn(&str) -> bool) -> Duration {
+pub(crate) fn longest_gap(
+    client: &mut Client,
+    count: usize,
+    wanted: impl Fn(&str) -> bool,
+) -> Duration {
     let (mut longest, mut last, mut seen) = (Duration::ZERO, Instant::now(), 0);
     while seen < count {
         let Message::Text(text) = client.websocket_message() else { continue };

@@ -152,3 +152,43 @@ fn ten_thousand_subscriptions_come_back_in_few_commands(driver: Driver) {
         clients.iter_mut().for_each(|it| it.expect(&channel.to_string(), "back"));
     }
 }
+
+/// Redis compares each message with each of them.
+#[test]
+fn the_patterns_of_a_server_are_few() {
+    let redis = Redis::plain();
+    let settings = [
+        &*redis.setting(),
+        "server.cores=1",
+        "relay.patterns=10",
+        "relay.linger_seconds=0s",
+        "limits.refusals=1000",
+    ];
+    let server = Ringway::start(Driver::IoUring, &settings);
+    let mut control = redis.client();
+    let mut clients = ["alice", "bob"].map(|name| Client::session(&server, name));
+    for number in 0..10 {
+        clients[number % 2].subscribe(&format!("p{number}"), &format!("/topic/{number}.*"));
+    }
+    clients[1].subscribe("errors", "/user/queue/errors");
+    for number in 10..60 {
+        let subscribe = format!("SUBSCRIBE|id:p{number}|destination:/topic/{number}.*");
+        let error = clients[1].refused(&subscribe, "");
+        assert_eq!(error.header("message"), "limit", "{error:?}");
+        let notice = clients[1].message();
+        assert_eq!(notice.header("code"), "limit", "{notice:?}");
+        assert!(notice.text().contains("relay.patterns"), "{notice:?}");
+    }
+    assert_eq!(control.ask(&["PUBSUB", "NUMPAT"]).number(), 11, "one is for empty segments");
+    // What others are subscribed to costs nothing more, nor do destinations.
+    clients[1].subscribe("shared", "/topic/0.*");
+    clients[1].subscribe("exact", "/topic/11.x");
+    clients[0].publish("/topic/0.x", "heard");
+    clients[1].expect("shared", "heard");
+    // And one that goes makes room.
+    clients[0].unsubscribe("p2");
+    await_true("the end of a pattern", || control.ask(&["PUBSUB", "NUMPAT"]).number() == 10);
+    clients[1].subscribe("p10", "/topic/10.*");
+    clients[0].publish("/topic/10.x", "at last");
+    clients[1].expect("p10", "at last");
+}

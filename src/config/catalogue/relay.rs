@@ -75,6 +75,20 @@ pub(super) const RELAY: &[Knob] = &[
         "How often Redis is pinged, and how long it may take to answer.",
     ),
     knob(
+        "relay.resolve_seconds",
+        time(1000, HOUR),
+        "30s",
+        "The longest time after which a name in `relay.url` is resolved again although its server \
+         answers; one that the name no longer lists is left.",
+    ),
+    knob(
+        "relay.patterns",
+        count(1, 1 << 20),
+        "1024",
+        "Distinct patterns that clients of the process may be subscribed to at Redis, which \
+         compares each message with each of them; shared out evenly to the shards.",
+    ),
+    knob(
         "relay.envelope",
         choice(&["full", "article"]),
         "full",

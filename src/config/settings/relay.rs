@@ -34,6 +34,10 @@ pub struct RelaySettings {
     pub linger_seconds: Duration,
     /// How often Redis is pinged.
     pub ping_seconds: Duration,
+    /// The longest time after which a name whose server is in use is resolved again.
+    pub resolve_seconds: Duration,
+    /// Distinct patterns of the process that may be subscribed to at Redis.
+    pub patterns: usize,
     /// Which fields are sent.
     pub envelope: Envelope,
     /// Signs what is sent, and is asked of what arrives.
@@ -92,6 +96,8 @@ impl RelaySettings {
             confirm_seconds: values.time("relay.confirm_seconds"),
             linger_seconds: values.time("relay.linger_seconds"),
             ping_seconds: values.time("relay.ping_seconds"),
+            resolve_seconds: values.time("relay.resolve_seconds"),
+            patterns: values.number("relay.patterns"),
             envelope: values.choice("relay.envelope", Envelope::NAMES),
             hmac_key: values.text_or_none("relay.hmac_key").map(Secret::new),
             hmac_window: values.time("relay.hmac_window"),

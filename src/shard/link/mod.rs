@@ -75,6 +75,8 @@ pub(super) trait Owner: 'static {
     fn handle_bytes(&self, link: u64, bytes: &mut [u8]) -> Taken;
     /// The link is over, by nobody's wish. Said once, and not of a link that was closed.
     fn handle_lost(&self, link: u64, why: &str);
+    /// What the name of a link leads to now, after [`Links::look`].
+    fn handle_looked(&self, link: u64, found: &[SocketAddr]);
     /// Appends what is to be sent next. What was appended before is with the kernel.
     fn poll_transmit(&self, link: u64, out: &mut Vec<u8>);
 }

@@ -52,6 +52,10 @@ impl Owner for Talker {
         self.told.borrow_mut().push(format!("{link} lost: {why}"));
     }
 
+    fn handle_looked(&self, link: u64, found: &[SocketAddr]) {
+        self.told.borrow_mut().push(format!("{link} leads to {found:?}"));
+    }
+
     fn poll_transmit(&self, _: u64, out: &mut Vec<u8>) {
         while out.len() < 64 * 1024
             && let Some(command) = self.to_send.borrow_mut().pop_front()

@@ -4,6 +4,7 @@
 //! Read `judge` for the promises. A failure prints the seed; `FAULT_SEEDS=7..40` tries
 //! others.
 
+mod cluster;
 mod judge;
 mod load;
 
@@ -37,6 +38,7 @@ on_each_driver!(
     a_redis_that_stalls_costs_nothing_that_was_promised,
     a_promoted_replica_takes_over,
     a_former_primary_that_goes_on_is_left_when_a_name_has_moved,
+    a_name_that_moves_is_followed_although_nothing_was_lost,
 );
 
 /// So that nothing but the relay refuses, and a dead link shows within the test's patience.
@@ -98,22 +100,39 @@ fn run(
     redis: Resp,
     fault: impl FnOnce(&mut Dice) -> Resp,
 ) {
-    let servers = relays.map(|relay| start(program(), driver, relay));
-    run_on(&servers, seed, redis, fault);
+    let servers = relays.map(|relay| start(program(), driver, &[relay]));
+    run_on(&servers, seed, counter(redis), |dice| counter(fault(dice)));
 }
 
-fn start(command: Command, driver: Driver, relay: &str) -> Ringway {
-    let server = Ringway::start_as(command, driver, &[SETTINGS, &[relay]].concat());
+fn start(command: Command, driver: Driver, relay: &[&str]) -> Ringway {
+    let server = Ringway::start_as(command, driver, &[SETTINGS, relay].concat());
     server.await_up();
     server
 }
 
-/// As [`run`], on servers that were started otherwise.
-fn run_on(
+/// Counts the subscribers of a channel, all at one Redis.
+fn counter(mut redis: Resp) -> impl FnMut(&str) -> i64 {
+    move |channel| redis.subscribers_count(channel)
+}
+
+/// As [`run`], on servers that were started otherwise; `count` and what `fault` returns count the
+/// subscribers of a channel, before it and after it.
+fn run_on<C: FnMut(&str) -> i64>(
     servers: &[Ringway; 2],
     seed: u64,
-    mut redis: Resp,
-    fault: impl FnOnce(&mut Dice) -> Resp,
+    count: impl FnMut(&str) -> i64,
+    fault: impl FnOnce(&mut Dice) -> C,
+) {
+    run_through(servers, seed, false, count, fault);
+}
+
+/// As [`run_on`]; two servers may take messages for a while when it `is_split`.
+fn run_through<C: FnMut(&str) -> i64>(
+    servers: &[Ringway; 2],
+    seed: u64,
+    is_split: bool,
+    mut count: impl FnMut(&str) -> i64,
+    fault: impl FnOnce(&mut Dice) -> C,
 ) {
     let mut dice = Dice(seed);
     let room = format!("load-{seed}");
@@ -121,14 +140,14 @@ fn run_on(
     let load = Load::start(&addresses, &room);
     load.await_accepted(25);
     let channel = format!("ws:/topic/{room}");
-    let subscribers_count = redis.subscribers_count(&channel);
-    drop(redis);
+    let subscribers_count = count(&channel);
+    drop(count);
     thread::sleep(dice.millis(0..300));
 
     let begin = Instant::now();
-    let mut redis = fault(&mut dice);
+    let mut count = fault(&mut dice);
     // One probe tells of one shard only; each shard that had interest must have it again.
-    await_true("all shards to be back", || redis.subscribers_count(&channel) == subscribers_count);
+    await_true("all shards to be back", || count(&channel) == subscribers_count);
     load.await_accepted(5);
     let mut clients = [0, 1].map(|it: usize| Client::session(&servers[it], "watch"));
     await_all_hear(servers, &mut clients, &room);
@@ -138,7 +157,7 @@ fn run_on(
     let accounts = load.finish(|| clients[0].publish(&format!("/topic/{room}"), FENCE));
     let sent: Vec<Sent> = accounts.iter().flat_map(|it| it.sent.clone()).collect();
     let heard: Vec<Vec<Id>> = accounts.into_iter().map(|it| it.heard).collect();
-    match judge(&sent, &heard, Fault { begin, end }) {
+    match judge(&sent, &heard, Fault { begin, end, is_split }) {
         Ok(figures) => eprintln!("seed {seed}, {:?} without relay: {figures:?}", end - begin),
         Err(told) => panic!("seed {seed}: {told}"),
     }
@@ -155,7 +174,8 @@ fn a_load_without_a_fault_is_owed_everything() {
     let accounts = load.finish(|| client.publish("/topic/load", FENCE));
     let sent: Vec<Sent> = accounts.iter().flat_map(|it| it.sent.clone()).collect();
     let heard: Vec<Vec<Id>> = accounts.into_iter().map(|it| it.heard).collect();
-    let figures = judge(&sent, &heard, Fault { begin, end: begin }).expect("nothing went wrong");
+    let fault = Fault { begin, end: begin, is_split: false };
+    let figures = judge(&sent, &heard, fault).expect("nothing went wrong");
     assert!(400 <= figures.owed_count, "{figures:?}");
     assert_eq!((figures.owed_count, figures.refused_count), (sent.len(), 0));
 }
@@ -226,10 +246,10 @@ fn a_promoted_replica_takes_over(driver: Driver) {
         let both = [&pair.primary, &pair.replica].map(|it| format!("redis://{}:{port}", it.host));
         let both = format!("relay.url={}", both.join(","));
         let servers = [0, 1].map(|_| match seed.is_multiple_of(2) {
-            true => start(program(), driver, &both),
-            false => start(name.program(), driver, &name.setting(port)),
+            true => start(program(), driver, &[&both]),
+            false => start(name.program(), driver, &[&name.setting(port)]),
         });
-        run_on(&servers, seed, pair.primary.client(), |dice| {
+        run_on(&servers, seed, counter(pair.primary.client()), |dice| {
             let is_killed = dice.below(2) == 0;
             if is_killed {
                 pair.primary.kill();
@@ -248,7 +268,7 @@ fn a_promoted_replica_takes_over(driver: Driver) {
             await_true("the servers to leave the former primary", || {
                 clients_count(&mut former) == 0
             });
-            pair.replica.client()
+            counter(pair.replica.client())
         });
     });
 }
@@ -259,8 +279,8 @@ fn a_former_primary_that_goes_on_is_left_when_a_name_has_moved(driver: Driver) {
         let pair = ReplicaPair::start();
         let name = Name::of(&pair.primary);
         let relay = name.setting(pair.primary.port);
-        let servers = [0, 1].map(|_| start(name.program(), driver, &relay));
-        run_on(&servers, seed, pair.primary.client(), |dice| {
+        let servers = [0, 1].map(|_| start(name.program(), driver, &[&relay]));
+        run_on(&servers, seed, counter(pair.primary.client()), |dice| {
             pair.promote();
             name.lead_to(&pair.replica);
             thread::sleep(dice.millis(0..500));
@@ -270,7 +290,27 @@ fn a_former_primary_that_goes_on_is_left_when_a_name_has_moved(driver: Driver) {
             await_true("the servers to leave the former primary", || {
                 clients_count(&mut former) == 0
             });
-            pair.replica.client()
+            counter(pair.replica.client())
+        });
+    });
+}
+
+/// Nobody demotes the former primary or cuts a connection to it: only the name tells.
+fn a_name_that_moves_is_followed_although_nothing_was_lost(driver: Driver) {
+    with_seeds(move |seed| {
+        let pair = ReplicaPair::start();
+        let name = Name::of(&pair.primary);
+        let relay = [&*name.setting(pair.primary.port), "relay.resolve_seconds=2s"];
+        let servers = [0, 1].map(|_| start(name.program(), driver, &relay));
+        run_on(&servers, seed, counter(pair.primary.client()), |dice| {
+            pair.promote();
+            thread::sleep(dice.millis(0..500));
+            name.lead_to(&pair.replica);
+            let mut former = pair.primary.client();
+            await_true("the servers to leave the former primary", || {
+                clients_count(&mut former) == 0
+            });
+            counter(pair.replica.client())
         });
     });
 }

@@ -133,6 +133,7 @@ impl Interests {
             is_wanted,
             slot,
             node,
+            former: None,
             wire: Wire::Out,
             is_queued: false,
             is_alone: false,
@@ -141,6 +142,7 @@ impl Interests {
             waiting: VecDeque::new(),
         };
         let hash = self.index.hash((interest.is_glob(), interest.name.as_bytes()));
+        self.globs_count += usize::from(matches!(interest.subject, Subject::Glob(_)));
         let key = self.interests.insert(interest);
         self.index.insert(hash, key.index);
         key
@@ -151,6 +153,7 @@ impl Interests {
         let Some(interest) = self.interests.get(key) else { return };
         assert!(!interest.is_wanted && interest.waiting.is_empty());
         let hash = self.index.hash((interest.is_glob(), interest.name.as_bytes()));
+        self.globs_count -= usize::from(matches!(interest.subject, Subject::Glob(_)));
         self.index.remove(hash, key.index);
         self.interests.remove(key);
     }
@@ -234,7 +237,7 @@ impl Interests {
     /// If one does not hold.
     pub(super) fn check_invariants(&self) {
         assert!(self.index.count() == self.interests.len());
-        let mut patterns_count = 0;
+        let (mut patterns_count, mut globs_count) = (0, 0);
         let mut restoring: std::collections::BTreeMap<NodeId, usize> = Default::default();
         for (key, interest) in self.interests.iter() {
             assert!(self.find(interest.is_glob(), interest.name.as_bytes()) == Some(key));
@@ -243,6 +246,7 @@ impl Interests {
             assert!(interest.waiting.is_empty() || interest.wire != Wire::Inside);
             if let Subject::Glob(patterns) = &interest.subject {
                 patterns_count += patterns.len();
+                globs_count += 1;
                 assert!(interest.is_wanted != patterns.is_empty());
             }
             let lane = interest.node.and_then(|node| self.lanes.get(&node));
@@ -254,7 +258,7 @@ impl Interests {
                 assert!(lane.is_some_and(|it| it.queue.contains(&key)));
             }
         }
-        assert!(patterns_count == self.patterns_count);
+        assert!(patterns_count == self.patterns_count && globs_count == self.globs_count);
         for (node, lane) in &self.lanes {
             assert!(lane.restoring_count == restoring.remove(node).unwrap_or(0));
         }

@@ -56,6 +56,9 @@ pub(super) struct Interest {
     pub(super) slot: u16,
     /// Whose it is; `None` while the slot has no owner.
     pub(super) node: Option<NodeId>,
+    /// Whose it was, until the other one is asked. What comes from anybody else is dropped: the
+    /// servers that share a slot each give out what any of them is given.
+    pub(super) former: Option<NodeId>,
     pub(super) wire: Wire,
     /// In its node's queue.
     pub(super) is_queued: bool,
@@ -91,8 +94,22 @@ impl Interest {
         }
     }
 
+    /// Whether it is the glob of a pattern that is wanted.
+    pub(super) fn has_pattern(&self, text: &str) -> bool {
+        match &self.subject {
+            Subject::Glob(patterns) => patterns.iter().any(|it| *it.text == *text),
+            Subject::EmptySegments => true,
+            Subject::Channel(_) | Subject::Control => false,
+        }
+    }
+
     pub(super) fn is(&self, is_glob: bool, name: &[u8]) -> bool {
         self.is_glob() == is_glob && self.name.as_bytes() == name
+    }
+
+    /// Whether what `node` says of it counts.
+    pub(super) fn is_heard_from(&self, node: Option<NodeId>) -> bool {
+        node.is_some() && (self.node == node || self.former == node)
     }
 
     /// Redis knows nothing of it any more.

@@ -49,6 +49,9 @@ pub(super) struct Interests {
     /// Whose linger ends when; earliest first.
     pub(super) lingers: VecDeque<(Instant, Key)>,
     pub(super) patterns_count: usize,
+    /// Those of patterns, also those that linger.
+    pub(super) globs_count: usize,
+    patterns_max: usize,
 }
 
 impl Interests {
@@ -63,6 +66,8 @@ impl Interests {
             confirms: VecDeque::new(),
             lingers: VecDeque::new(),
             patterns_count: 0,
+            globs_count: 0,
+            patterns_max: options.patterns_max,
         };
         interests.insert(names::CONTROL.into(), Subject::Control, routes);
         interests
@@ -115,7 +120,7 @@ impl Interests {
     ///
     /// # Errors
     ///
-    /// Never for a channel; for a pattern when it is none.
+    /// Never for a channel; for a pattern when it is none, or one too many.
     pub(super) fn subscribe(
         &mut self,
         now: Instant,
@@ -157,16 +162,25 @@ impl Interests {
         let pattern = Pattern::parse(text)
             .map_err(|error| Refusal::new(Code::BadPattern, error.to_string()))?;
         let glob = names::glob_of(&pattern);
-        let key = self
-            .find(true, glob.as_bytes())
-            .unwrap_or_else(|| self.insert(glob.into(), Subject::Glob(Vec::new()), routes));
+        let found = self.find(true, glob.as_bytes());
+        if let Some(key) = found
+            && self.interests.get(key).is_some_and(|it| it.has_pattern(text))
+        {
+            return Ok(key);
+        }
+        let is_full = self.patterns_max <= self.patterns_count
+            || found.is_none() && self.patterns_max <= self.globs_count;
+        if is_full {
+            let text = "too many different patterns are subscribed to (relay.patterns); subscribe \
+                        to destinations, or to a pattern that others have";
+            return Err(Refusal::new(Code::Limit, text));
+        }
+        let key =
+            found.unwrap_or_else(|| self.insert(glob.into(), Subject::Glob(Vec::new()), routes));
         let interest = self.interests.get_mut(key).expect("it was found or put there");
         let Subject::Glob(patterns) = &mut interest.subject else {
             return Ok(key);
         };
-        if patterns.iter().any(|it| it.text == *text) {
-            return Ok(key);
-        }
         patterns.push(Wanted { text: Arc::clone(text), pattern });
         self.patterns_count += 1;
         if self.patterns_count == 1 {
@@ -292,6 +306,7 @@ impl Interests {
         if node != interest.node {
             self.finish_restoring(key);
             let interest = self.interests.get_mut(key).expect("it was there a line ago");
+            interest.former = interest.node.filter(|_| interest.wire != Wire::Out);
             interest.reset();
             interest.node = node;
             if !interest.is_wanted {
@@ -327,7 +342,10 @@ impl Interests {
             interest.is_queued = false;
             let is_desired = interest.is_wanted || interest.linger_until.is_some();
             match (interest.wire, is_desired) {
-                (Wire::Out, true) => interest.wire = Wire::Entering,
+                (Wire::Out, true) => {
+                    interest.wire = Wire::Entering;
+                    interest.former = None;
+                }
                 (Wire::Inside, false) => interest.wire = Wire::Leaving,
                 (Wire::Out, false) => {
                     self.remove(key);

@@ -61,7 +61,7 @@ pub(super) enum Fault {
     Lost(String),
     ConnectTimeout,
     Silent,
-    /// Its pair was connected later, to this server: the name has moved.
+    /// Its name leads to this server now: its pair was connected there, or it was looked up.
     Moved(SocketAddr),
     /// A replica, or a primary that has become one.
     Replica,
@@ -150,6 +150,11 @@ impl Link {
 
     pub(super) fn is_ready(&self) -> bool {
         self.phase == Phase::Ready
+    }
+
+    /// Whether something that it was given to publish is not answered.
+    pub(super) fn awaits_publications(&self) -> bool {
+        self.expected.iter().any(|(_, it)| matches!(it, Expect::Publication(_)))
     }
 
     /// Whether a question of this kind is open.

@@ -29,6 +29,7 @@ mod forward;
 mod interest;
 mod interests;
 mod link;
+mod look;
 mod names;
 mod node;
 mod nodes;
@@ -289,6 +290,7 @@ impl Redis {
                 self.fail(now, id, &fault, false);
             }
         }
+        self.look(now);
         self.interests.handle_timer(now, &mut self.events);
         self.counts.refused += self.publisher.expire(now, &mut self.events);
         self.finish(now);

@@ -1,5 +1,7 @@
 //! One Redis server that takes writes, and the pair of links to it.
 
+use std::net::SocketAddr;
+
 use crate::broker::relay::redis::link::Link;
 use crate::broker::relay::redis::link::Part;
 use crate::broker::relay::redis::options::Address;
@@ -20,6 +22,12 @@ pub(super) struct Node {
     pub(super) was_up: bool,
     /// The cluster has given its slots to others.
     pub(super) is_retiring: bool,
+    /// When its name is looked up again; `None` while it is not up.
+    pub(super) look_at: Option<Instant>,
+    /// Looks in a row that did not find the server in use.
+    pub(super) misses_count: u32,
+    /// Its name leads elsewhere: it is left once it has answered, or then.
+    pub(super) leaving: Option<(SocketAddr, Instant)>,
 }
 
 /// One of the two links, or when it is tried again.
@@ -43,6 +51,9 @@ impl Node {
             is_up: false,
             was_up: false,
             is_retiring: false,
+            look_at: None,
+            misses_count: 0,
+            leaving: None,
         }
     }
 

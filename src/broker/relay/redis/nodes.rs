@@ -78,15 +78,17 @@ impl Redis {
         self.topology_due = now;
         let was_ready = link.is_ready();
         let is_elsewhere = matches!(fault, Fault::Replica | Fault::NoPrimary(_));
+        let is_left = is_elsewhere || matches!(fault, Fault::Moved(_));
         let other = other(part);
         self.clear(node, link);
         let backoff_min = self.options.backoff_min;
         let Some(it) = self.nodes.get_mut(&node) else { return };
+        (it.look_at, it.misses_count, it.leaving) = (None, 0, None);
         let is_other_ready = it.side(other).is_ready();
         it.failures_count += 1;
         let is_first = it.failures_count == 1;
         // A link that was fine may come back alone, once: nothing is lost on the other.
-        if was_ready && is_other_ready && is_first && !is_elsewhere {
+        if was_ready && is_other_ready && is_first && !is_left {
             let pause = self.jittered(backoff_min);
             if let Some(it) = self.nodes.get_mut(&node) {
                 it.side_mut(part).retry_at = now.after(pause);
@@ -188,7 +190,7 @@ impl Redis {
         self.jittered(pause.min(self.options.backoff_max))
     }
 
-    fn jittered(&mut self, pause: Duration) -> Duration {
+    pub(super) fn jittered(&mut self, pause: Duration) -> Duration {
         let nanos = u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX);
         Duration::from_nanos(nanos / 2 + self.random.below(nanos / 2 + 1))
     }
@@ -263,7 +265,8 @@ impl Redis {
     pub(super) fn refresh(&mut self, now: Instant) {
         for (id, node) in &mut self.nodes {
             let is_ready = node.subscriber.is_ready() && node.publisher.is_ready();
-            node.is_up = is_ready && self.interests.is_restored(*id);
+            let is_staying = node.leaving.is_none();
+            node.is_up = is_ready && is_staying && self.interests.is_restored(*id);
             if node.is_up {
                 node.failures_count = 0;
                 node.was_up = true;

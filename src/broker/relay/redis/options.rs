@@ -66,6 +66,8 @@ pub struct Options {
     pub role_interval: Duration,
     /// A link whose oldest question is this old, and that has said nothing since, is given up.
     pub ping_timeout: Duration,
+    /// The longest time after which a name whose server is in use is looked up again.
+    pub look_interval: Duration,
     /// How long a connect may take, name and TLS included.
     pub connect_timeout: Duration,
     /// The first pause before a reconnect; doubled after each round of addresses.
@@ -78,6 +80,8 @@ pub struct Options {
     pub message_bytes_max: usize,
     /// Longest destination that is taken from an envelope.
     pub destination_bytes_max: usize,
+    /// Distinct patterns that may be subscribed to, and globs that they come to.
+    pub patterns_max: usize,
     /// About how many entries a stream of a `forward` route keeps.
     pub stream_entries_max: u64,
 }
@@ -102,12 +106,14 @@ impl Options {
             ping_interval: Duration::from_secs(5),
             role_interval: Duration::from_secs(1),
             ping_timeout: Duration::from_secs(5),
+            look_interval: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(5),
             backoff_min: Duration::from_millis(100),
             backoff_max: Duration::from_secs(5),
             topology_interval: Duration::from_secs(30),
             message_bytes_max: 64 << 10,
             destination_bytes_max: 512,
+            patterns_max: 1024,
             stream_entries_max: 100_000,
         }
     }

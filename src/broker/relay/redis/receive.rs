@@ -16,6 +16,7 @@ use crate::broker::relay::redis::link::Part;
 use crate::broker::relay::redis::link_of;
 use crate::broker::relay::redis::names;
 use crate::broker::relay::redis::surface::Taken;
+use crate::broker::relay::redis::topology::NodeId;
 use crate::proto::resp;
 use crate::proto::resp::Scanned;
 use crate::stdx::time::Now;
@@ -92,7 +93,8 @@ impl Redis {
             Scanned::Incomplete { bytes_min } => Ok(Front::Incomplete(bytes_min)),
             Scanned::Message { channel, payload, end } => {
                 let (head, tail) = bytes.split_at_mut(payload.start);
-                self.handle_message(now, &head[channel], &mut tail[..payload.len()]);
+                let node = self.links.get(&id).and_then(|it| it.node);
+                self.handle_message(now, node, &head[channel], &mut tail[..payload.len()]);
                 Ok(Front::Taken(end))
             }
             Scanned::PatternMessage { pattern, channel, payload, end } => {
@@ -122,10 +124,10 @@ impl Redis {
         }
     }
 
-    fn handle_message(&mut self, now: Now, name: &[u8], json: &mut [u8]) {
+    fn handle_message(&mut self, now: Now, node: Option<NodeId>, name: &[u8], json: &mut [u8]) {
         self.counts.received += 1;
         let interest = self.interests.find(false, name).and_then(|key| self.interests.get(key));
-        let Some(interest) = interest.filter(|it| it.is_wanted) else {
+        let Some(interest) = interest.filter(|it| it.is_wanted && it.is_heard_from(node)) else {
             self.counts.unwanted += 1;
             return;
         };

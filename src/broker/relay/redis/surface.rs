@@ -18,6 +18,13 @@ pub enum LinkAction {
         /// Where its pair is connected to: tried first when the name still has it.
         beside: Option<SocketAddr>,
     },
+    /// Resolve the address anew, and say what it leads to now; if nobody knows, nothing.
+    Look {
+        /// The connection that is in use.
+        link: LinkId,
+        /// Its name.
+        address: Address,
+    },
     /// End the connection, or the attempt; nothing more is said or asked about it.
     Close {
         /// Which.

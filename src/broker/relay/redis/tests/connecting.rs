@@ -1,7 +1,10 @@
 //! Links: greeting, roles, watchdogs, and what follows a loss.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
 
+use crate::broker::refusal::Code;
 use crate::broker::relay::redis::Mode;
 use crate::broker::relay::redis::Options;
 use crate::broker::relay::redis::State;
@@ -190,5 +193,73 @@ fn a_name_that_leads_to_each_of_two_in_turn_gives_both_links_one() {
         assert_eq!(rig.tasks[0].redis.state(), State::Up, "{:#?}", rig.tasks[0].notes);
         let counts = ["a", "b"].map(|it| rig.server(it).clients.len());
         assert!(counts == [0, 2] || counts == [2, 0], "{counts:?}");
+    }
+}
+
+#[test]
+fn a_name_that_moves_is_followed_although_both_links_stay() {
+    let mut rig = by_name();
+    rig.run(60_000);
+    assert_eq!(rig.tasks[0].redis.counts().lost, 0, "the name still leads there");
+    rig.names.insert(address("redis"), vec![address("b")]);
+    rig.run(33_500);
+    let counts = ["a", "b"].map(|it| rig.server(it).clients.len());
+    assert_eq!(counts, [0, 2]);
+    assert_eq!(rig.tasks[0].redis.state(), State::Up);
+    rig.check_noted("the name leads to 10.0.0.98:6379 now");
+    rig.publish("/topic/a", "over there", 2);
+    rig.run(100);
+    assert_eq!(rig.bodies(0), ["over there"]);
+    assert_eq!(rig.server("b").published.len(), 1);
+}
+
+#[test]
+fn one_answer_without_the_server_in_use_is_not_believed() {
+    let mut rig = by_name();
+    let mut options = Options::new(Mode::PubSub, vec![address("redis")]);
+    options.look_interval = Duration::from_secs(1000);
+    rig.add_task(options, 8);
+    rig.run(500);
+    let now = rig.now().instant;
+    let peers = [[10, 0, 0, b'a'], [10, 0, 0, b'b']].map(|it| SocketAddr::from((it, 6379)));
+    let link = rig.link_ids(1)[1];
+    let redis = &mut rig.tasks[1].redis;
+    for found in [&peers[1..], &[], &peers[..], &peers[1..], &peers[..1]] {
+        redis.handle_looked(now, link, found);
+        assert_eq!(redis.state(), State::Up, "{found:?}");
+    }
+    for _ in 0..2 {
+        redis.handle_looked(now, link, &peers[1..]);
+    }
+    assert!(matches!(redis.state(), State::Down { .. }));
+}
+
+/// What is under way is answered first, what comes meanwhile waits: nothing is refused.
+#[test]
+fn a_server_that_is_left_answers_what_it_was_given() {
+    for does_answer in [true, false] {
+        let mut rig = by_name();
+        rig.publish("/topic/a", "there", 2);
+        rig.is_stalled = true;
+        rig.carry();
+        rig.names.insert(address("redis"), vec![address("b")]);
+        let (now, link) = (rig.now().instant, rig.link_ids(0)[1]);
+        let elsewhere = [SocketAddr::from(([10, 0, 0, b'b'], 6379))];
+        for _ in 0..2 {
+            rig.tasks[0].redis.handle_looked(now, link, &elsewhere);
+        }
+        rig.publish("/topic/a", "here", 3);
+        rig.run(500);
+        assert_eq!((&rig.tasks[0].settled[..], &rig.tasks[0].refused[..]), (&[1][..], &[][..]));
+        if !does_answer {
+            rig.run(1_000);
+            assert_eq!(rig.tasks[0].refused, [(2, Code::RelayUnknown)]);
+        }
+        rig.is_stalled = false;
+        rig.run(500);
+        let settled: &[u64] = if does_answer { &[1, 2, 3] } else { &[1, 3] };
+        assert_eq!(rig.tasks[0].settled, settled);
+        assert_eq!(rig.bodies(0).last().map(String::as_str), Some("here"));
+        assert_eq!(rig.server("b").published.len(), 1);
     }
 }

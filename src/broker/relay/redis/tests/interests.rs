@@ -193,3 +193,35 @@ fn a_pattern_that_is_none_is_refused() {
     rig.run(10);
     assert!(rig.tasks[0].redis.interests.is_inside(false, b"ws:/topic/a"));
 }
+
+#[test]
+fn patterns_and_their_globs_are_few() {
+    let mut options = Options::new(Mode::PubSub, vec![address("a")]);
+    options.patterns_max = 2;
+    let mut rig = Rig::with(options).up();
+    rig.subscribe(&pattern("/topic/a.*"), 1);
+    rig.subscribe(&pattern("/topic/{x}"), 2);
+    rig.run(100);
+    // Another one is too many, also with a glob that is there; the same one again is not.
+    rig.subscribe(&pattern("/topic/b.*"), 3);
+    rig.subscribe(&pattern("/topic/*"), 4);
+    rig.subscribe(&pattern("/topic/a.*"), 5);
+    rig.subscribe(&channel("/topic/b"), 6);
+    rig.run(100);
+    assert_eq!(rig.tasks[0].settled, [1, 2, 5, 6]);
+    assert_eq!(rig.tasks[0].refused, [(3, Code::Limit), (4, Code::Limit)]);
+    let globs_count: usize = rig.server("a").clients.values().map(|it| it.globs.len()).sum();
+    assert_eq!(globs_count, 3, "one is for empty segments");
+
+    // A glob that lingers is one for Redis all the same; a pattern that had it may come back.
+    rig.unsubscribe(&pattern("/topic/b.*"));
+    rig.unsubscribe(&pattern("/topic/a.*"));
+    rig.subscribe(&pattern("/topic/b.*"), 7);
+    rig.subscribe(&pattern("/topic/a.*"), 8);
+    rig.unsubscribe(&pattern("/topic/a.*"));
+    rig.run(6000);
+    rig.subscribe(&pattern("/topic/b.*"), 9);
+    rig.run(100);
+    assert_eq!(rig.tasks[0].refused[2..], [(7, Code::Limit)]);
+    assert_eq!(rig.tasks[0].settled[4..], [8, 9]);
+}

@@ -228,6 +228,7 @@ impl Rig {
     }
 
     fn collect(&mut self, index: usize) {
+        let now = self.now().instant;
         let task = &mut self.tasks[index];
         while let Some(note) = task.redis.poll_note() {
             task.notes.push(note.text);
@@ -253,6 +254,11 @@ impl Rig {
                     let wire =
                         Wire { address, client, is_connected: false, out, tail, bytes_min: 0 };
                     assert!(task.links.insert(link, wire).is_none(), "{link:?} is used twice");
+                }
+                LinkAction::Look { link, address } => {
+                    let found = self.names.get(&address).map_or(vec![address], Clone::clone);
+                    let found: Vec<SocketAddr> = found.iter().map(peer_of).collect();
+                    task.redis.handle_looked(now, link, &found);
                 }
                 LinkAction::Close { link } => {
                     assert!(link.0 < self.clients_count, "what is closed was opened");
@@ -376,6 +382,11 @@ impl Rig {
     /// Commands of this name that the server `host` was given.
     pub(super) fn commands_count(&mut self, host: &str, name: &str) -> usize {
         self.server(host).commands.iter().filter(|it| **it == name).count()
+    }
+
+    /// The links of task `index`, the subscriber's first where both were opened together.
+    pub(super) fn link_ids(&self, index: usize) -> Vec<LinkId> {
+        self.tasks[index].links.keys().copied().collect()
     }
 
     /// The connections of task `index`, as the servers have them.
