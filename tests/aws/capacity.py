@@ -49,6 +49,8 @@ class Capacity(image_test.Containers):
             ['nsenter', '--target', pid, '--net', os.environ['BENCH_BIN'], 'run', scenario,
              '--url', 'ws://127.0.0.1:8080/ws', '--server-pid', pid,
              '--connections', str(CONNECTIONS), '--slow-share', str(SLOW_SHARE),
+             '--jwt-secret', image_test.JWT_SECRET,
+             '--jwt-claims', '{"sub":"user-{n}","exp":{exp}}',
              '--rate', str(RATE), '--seconds', str(SECONDS), '--payload', str(PAYLOAD_BYTES),
              '--json', str(record)],
             text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

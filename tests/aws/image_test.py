@@ -24,6 +24,7 @@ BUILD_IMAGE = re.search(r'^ARG BUILD_IMAGE=(\S+)', DOCKERFILE, re.M).group(1)
 RUNTIME_IMAGE = re.search(r'^ARG RUNTIME_IMAGE=(\S+)', DOCKERFILE, re.M).group(1)
 IMAGE = 'localhost/ringway:test'
 SIZE_MIB_MAX = 60
+JWT_SECRET = 'only-for-this-test-only-for-this-test'
 
 # What mmdebstrap puts into each base, and what the real one says of itself.
 BASES = {
@@ -112,6 +113,8 @@ class Containers(unittest.TestCase):
         names = {option.split('=')[0] for option in options}
         environment = {it['name']: it['value'] for it in own}
         environment['RINGWAY_LIMITS_CONNECTIONS'] = str(nofile - 1000)
+        # No identity provider can be reached from here: a key beside its keys, to sign tokens with.
+        environment['RINGWAY_AUTH_JWT_SECRET'] = JWT_SECRET
         for key, value in environment.items():
             if key not in names:
                 flags += ['--env', f'{key}={value}']
@@ -206,7 +209,7 @@ class Image(Containers):
             chat = subprocess.Popen(
                 ['nsenter', '--target', pid, '--net', 'node', ROOT / 'tests/aws/image/chat.mjs',
                  'ws://127.0.0.1:8080/ws', 'http://127.0.0.1:9090'],
-                text=True, stdout=subprocess.PIPE)
+                env=os.environ | self.tokens(name), text=True, stdout=subprocess.PIPE)
             said = json.loads(chat.stdout.readline())
             self.assertTrue(said['chatted'])
             self.assertEqual(said['driver'], driver)
@@ -224,6 +227,11 @@ class Image(Containers):
             return logs
         finally:
             podman('rm', '--force', '--time', 1, name)
+
+    def tokens(self, name):
+        """What alice and bob bring, as the image itself makes it."""
+        return {f'TOKEN_OF_{user.upper()}': podman('exec', name, 'ringway', 'token', '--user', user)
+                for user in ('alice', 'bob')}
 
     def assert_confined(self, pid):
         status = Path(f'/proc/{pid}/status').read_text()

@@ -1,5 +1,5 @@
 // Two stompjs clients that meet in a container: they chat, then wait until the server ends.
-//   node chat.mjs URL ADMIN_URL
+//   TOKEN_OF_ALICE=… TOKEN_OF_BOB=… node chat.mjs URL ADMIN_URL
 // prints a line of JSON when they have chatted, and one when both are closed.
 
 import assert from 'node:assert/strict';
@@ -12,7 +12,12 @@ const [url, admin] = process.argv.slice(2);
 const health = await (await fetch(new URL('/actuator/health', admin))).json();
 assert.equal(health.status, 'UP');
 
-const [alice, bob] = await Promise.all(['alice', 'bob'].map((login) => connect({ url }, login)));
+// The session is the token's, not the login's.
+const connectAs = (user) => {
+  const token = process.env[`TOKEN_OF_${user.toUpperCase()}`];
+  return connect({ url }, user, { connectHeaders: { Authorization: `Bearer ${token}` } });
+};
+const [alice, bob] = await Promise.all(['alice', 'bob'].map(connectAs));
 const room = await alice.subscribe('/topic/room.image');
 const own = await alice.subscribe('/user/queue/private');
 await bob.publish('/app/room.image', 'hello, room');
