@@ -1,4 +1,5 @@
-//! Carries the relay's links between the shard and their sockets.
+//! Carries between the shard and what the relay works through: the mail of other shards, and links
+//! with their sockets.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -12,6 +13,25 @@ use crate::shard::runtime::Core;
 use crate::shard::state::Shard;
 
 impl Core {
+    /// Takes a share of the mail; `true` when there is more.
+    pub(super) fn take_mail_once(&self) -> bool {
+        let mut mailboxes = self.mailboxes.borrow_mut();
+        let mut shard = self.shard.borrow_mut();
+        let now = self.now();
+        mailboxes.receive_notices(now, &mut shard);
+        mailboxes.send(now, &mut shard);
+        let has_taken = mailboxes.receive(now, &mut shard);
+        self.time_fan_out(now, &mut shard);
+        mailboxes.send(now, &mut shard);
+        // What was beyond this share; and requests that had no room for their replies are tried
+        // again when there is some.
+        if has_taken && mailboxes.has_mail() {
+            mailboxes.doorbell().ring();
+        }
+        self.flush.notify();
+        mailboxes.doorbell().is_rung()
+    }
+
     /// Does what the relay wants done with its links: at the end of a turn.
     pub(super) fn carry_links(self: &Rc<Self>, links: &Rc<Links>, shard: &mut Shard) {
         while let Some(action) = shard.poll_link_action() {

@@ -22,6 +22,10 @@ use crate::shard::auth::Notice;
 use crate::shard::state::Shard;
 use crate::stdx::time::Now;
 
+/// Bytes of bodies that are handed to a shard before it sends what that gave: well below what an
+/// outbox holds, so that nobody is slow who had no chance to read.
+const SHARE_BYTES: usize = 128 * 1024;
+
 /// Wakes one shard from any thread.
 #[derive(Debug, Default)]
 pub struct Doorbell {
@@ -36,6 +40,12 @@ impl Doorbell {
         if !self.is_rung.swap(true, Ordering::AcqRel) {
             self.waker.wake();
         }
+    }
+
+    /// Whether it was rung, and not looked at since.
+    #[must_use]
+    pub fn is_rung(&self) -> bool {
+        self.is_rung.load(Ordering::Acquire)
     }
 
     /// Ready when the bell was rung since the last time.
@@ -208,25 +218,31 @@ impl Mailboxes {
         }
     }
 
-    /// Hands what has come to the shard: all replies, and requests while it can answer them.
-    /// `true` when anything was taken.
+    /// Hands what has come to the shard, a share of each ring: replies, and requests while it can
+    /// answer them. `true` when anything was taken.
     pub fn receive(&mut self, now: Now, shard: &mut Shard) -> bool {
         let mut has_taken = false;
+        let share_bytes = SHARE_BYTES / self.from.len();
         for (index, end) in self.from.iter_mut().enumerate() {
             let Some(end) = end else { continue };
             let from = shard_id(index);
-            let mut taken_count = 0_usize;
+            let (mut taken_count, mut taken_bytes) = (0_usize, 0);
             // Bounded by what lies there now, so that no writer can hold the shard in this loop.
             for _ in 0..end.replies.slots() {
+                if share_bytes <= taken_bytes {
+                    break;
+                }
                 let Ok(reply) = end.replies.pop() else { break };
+                taken_bytes += reply.body_bytes();
                 shard.handle_mail(now, from, Mail::Reply(reply));
                 taken_count += 1;
             }
             for _ in 0..end.requests.slots() {
-                if !shard.has_reply_room() {
+                if share_bytes <= taken_bytes || !shard.has_reply_room() {
                     break;
                 }
                 let Ok(request) = end.requests.pop() else { break };
+                taken_bytes += request.body_bytes();
                 shard.handle_mail(now, from, Mail::Request(request));
                 taken_count += 1;
             }
@@ -241,13 +257,30 @@ impl Mailboxes {
         has_taken
     }
 
-    /// Whether requests lie in the rings.
+    /// Whether mail lies in the rings.
     #[must_use]
-    pub fn has_requests(&self) -> bool {
-        self.from.iter().flatten().any(|end| !end.requests.is_empty())
+    pub fn has_mail(&self) -> bool {
+        let mut ends = self.from.iter().flatten();
+        ends.any(|end| !end.requests.is_empty() || !end.replies.is_empty())
     }
 }
 
 fn shard_id(index: usize) -> ShardId {
     ShardId(u8::try_from(index).expect("at most SHARDS_MAX shards"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bell_that_was_rung_says_so_until_it_is_looked_at() {
+        let bell = Doorbell::default();
+        assert!(!bell.is_rung());
+        bell.ring();
+        assert!(bell.is_rung());
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        assert!(bell.poll_rung(&mut context).is_ready() && !bell.is_rung());
+        assert!(bell.poll_rung(&mut context).is_pending());
+    }
 }

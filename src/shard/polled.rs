@@ -10,6 +10,7 @@ use crate::shard::connection::ConnectionId;
 use crate::shard::runtime::Core;
 use crate::shard::runtime::Owned;
 use crate::shard::runtime::RECEIVE_BYTES;
+use crate::shard::tasks::Turns;
 use crate::shard::tasks::after;
 use crate::shard::tasks::yield_once;
 
@@ -136,8 +137,9 @@ impl Core {
         after(pause, async move {
             // Whatever edges came meanwhile were let go: it is read until there is nothing.
             let ready = Ready { has_ended: true, ..ready };
+            let mut turns = Turns::new(core.clock);
             while core.receive_share(ready) {
-                yield_once().await;
+                turns.give_way().await;
             }
             core.flush_once();
         });

@@ -38,6 +38,7 @@ use crate::shard::state::Options;
 use crate::shard::state::Shard;
 use crate::shard::state::TICK;
 use crate::shard::tasks::Notify;
+use crate::shard::tasks::Turns;
 use crate::shard::tasks::yield_once;
 use crate::stdx::time::Now;
 
@@ -45,6 +46,8 @@ use crate::stdx::time::Now;
 pub(super) const RECEIVE_BYTES: usize = 64 * 1024;
 /// Receives in a row after which a busy connection lets the others go on.
 const RECEIVES_IN_A_ROW_MAX: u32 = 4;
+/// Newcomers in a row after which the others go on.
+const ACCEPTS_IN_A_ROW_MAX: u32 = 32;
 /// How long a shard without descriptors waits before it accepts again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often a shard that ends looks whether it has ended.
@@ -129,7 +132,7 @@ pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
         shard: RefCell::new(shard),
         sockets: RefCell::default(),
         mailboxes: RefCell::new(mailboxes),
-        links: links.map(|options| Rc::new(Links::new(options))),
+        links: links.map(|options| Rc::new(Links::new(options, clock))),
         buffer: RefCell::new(vec![0; RECEIVE_BYTES].into_boxed_slice()),
         clock,
         unix_start_ms: Cell::new(clock.unix_start_ms()),
@@ -165,9 +168,18 @@ pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
 
 impl Core {
     async fn accept_all(self: Rc<Self>, listener: TcpListener) {
+        let mut turns = Turns::new(self.clock);
+        let mut accepted_count = 0_u32;
         loop {
-            match listener.accept().await {
-                Ok((stream, peer)) => self.open(stream, peer),
+            match turns.wait(listener.accept()).await {
+                Ok((stream, peer)) => {
+                    self.open(stream, peer);
+                    accepted_count += 1;
+                    // With epoll nothing waits while there is somebody to accept.
+                    if accepted_count.is_multiple_of(ACCEPTS_IN_A_ROW_MAX) {
+                        turns.give_way().await;
+                    }
+                }
                 Err(error) => {
                     self.shard.borrow_mut().handle_accept_failed(self.now(), &error);
                     monoio::time::sleep(ACCEPT_PAUSE).await;
@@ -313,22 +325,14 @@ impl Core {
     }
 
     async fn take_mail(self: Rc<Self>) {
+        let mut turns = Turns::new(self.clock);
         loop {
-            poll_fn(|context| self.mailboxes.borrow().doorbell().poll_rung(context)).await;
-            let mut mailboxes = self.mailboxes.borrow_mut();
-            let mut shard = self.shard.borrow_mut();
-            let now = self.now();
-            mailboxes.receive_notices(now, &mut shard);
-            mailboxes.send(now, &mut shard);
-            let has_taken = mailboxes.receive(now, &mut shard);
-            self.time_fan_out(now, &mut shard);
-            mailboxes.send(now, &mut shard);
-            // Requests that had no room for their replies are tried again when there is some.
-            if has_taken && mailboxes.has_requests() {
-                mailboxes.doorbell().ring();
+            let rung = poll_fn(|context| self.mailboxes.borrow().doorbell().poll_rung(context));
+            turns.wait(rung).await;
+            if self.take_mail_once() {
+                // What was said leaves first: who reads it must not be taken for slow.
+                turns.give_way().await;
             }
-            drop((mailboxes, shard));
-            self.flush.notify();
         }
     }
 

@@ -6,6 +6,9 @@ use std::task::Poll;
 use std::task::Waker;
 use std::time::Duration;
 
+use crate::io::clock::Clock;
+use crate::stdx::time::Instant;
+
 /// A bell for one task of the same thread.
 #[derive(Default)]
 pub(super) struct Notify {
@@ -51,6 +54,47 @@ pub(super) async fn yield_once() {
         Poll::Pending
     })
     .await;
+}
+
+/// How long a task that always finds something to do lets timers wait.
+const REST_INTERVAL: Duration = Duration::from_millis(20);
+/// How long it rests then; the runtime's timers know nothing shorter.
+const REST: Duration = Duration::from_millis(1);
+
+/// How a task gives way that may find something to do all the time.
+///
+/// The runtime looks at its timers only when no task is left to run: one that lets the others go
+/// first and is ready again keeps them away for ever. So it sleeps now and then; where several are
+/// busy, each sleeps until the last of them does.
+pub(super) struct Turns {
+    clock: Clock,
+    rested_at: Instant,
+}
+
+impl Turns {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, rested_at: clock.instant() }
+    }
+
+    /// Waits for what makes the task go on: a rest, when it takes a while.
+    pub(super) async fn wait<T>(&mut self, event: impl Future<Output = T>) -> T {
+        let began_at = self.clock.instant();
+        let output = event.await;
+        let ended_at = self.clock.instant();
+        if REST <= ended_at.since(began_at) {
+            self.rested_at = ended_at;
+        }
+        output
+    }
+
+    /// Lets the others go first: all tasks, and when it is time to the timers, too.
+    pub(super) async fn give_way(&mut self) {
+        if self.clock.instant().since(self.rested_at) < REST_INTERVAL {
+            return yield_once().await;
+        }
+        monoio::time::sleep(REST).await;
+        self.rested_at = self.clock.instant();
+    }
 }
 
 /// Does something after a pause, in a task of its own.

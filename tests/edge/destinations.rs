@@ -271,6 +271,8 @@ fn every_frame_that_asks_gets_its_receipt(driver: Driver) {
     client.granted("ABORT|transaction:t", "");
     client.granted("ACK|id:1", "");
     client.granted("NACK|id:1", "");
+    // A receipt without a name is none.
+    client.send("SEND|destination:/topic/b|receipt:||x^@");
     client.granted("UNSUBSCRIBE|id:s", "");
     client.granted("DISCONNECT", "");
 }

@@ -26,8 +26,12 @@ on_each_driver!(
 
 fn a_subscription_needs_an_id_and_a_destination(driver: Driver) {
     let server = Server::start(driver);
-    for frame in ["SUBSCRIBE|destination:/topic/a", "SUBSCRIBE|id:s", "SUBSCRIBE|id:s|destination:"]
-    {
+    for frame in [
+        "SUBSCRIBE|destination:/topic/a",
+        "SUBSCRIBE|id:|destination:/topic/a",
+        "SUBSCRIBE|id:s",
+        "SUBSCRIBE|id:s|destination:",
+    ] {
         let mut client = Client::session(&server, "forgetful");
         client.send(&format!("{frame}||^@"));
         client.error_then_close(1002);
@@ -38,7 +42,7 @@ fn a_client_of_1_0_needs_no_id(driver: Driver) {
     let server = Server::start(driver);
     let mut client = Client::open(&server);
     client.connect("login:old");
-    client.granted("SUBSCRIBE|destination:/topic/a", "");
+    client.granted("SUBSCRIBE|id:|destination:/topic/a", "");
     client.publish("/topic/a", "to the old");
     let message = client.message();
     assert_eq!(message.text(), "to the old");

@@ -5,6 +5,7 @@ use ringway::broker::relay::Request;
 use ringway::broker::relay::ShardId;
 use ringway::broker::relay::Target;
 use ringway::shard::ConnectionId;
+use ringway::shard::mailbox::Mailboxes;
 
 use crate::wire::Said;
 use crate::wire::UPGRADE;
@@ -74,6 +75,29 @@ fn a_home_takes_no_request_while_it_has_no_room_for_the_replies() {
     assert!(!world.shard.has_reply_room());
     assert!(world.shard.poll_reply(ShardId(1)).is_some());
     assert!(world.shard.has_reply_room());
+}
+
+/// What it gives leaves before more is taken: an outbox must have room for it.
+#[test]
+fn a_shard_takes_a_share_of_its_mail_at_once() {
+    const MESSAGES_COUNT: usize = 40;
+    let (mut sender, mut home) = (World::of_two(|_| {}), World::beside(|_| {}));
+    let destination = sender.remote_destination();
+    let publisher = sender.session();
+    sender.fill_mailbox(true);
+    for _ in 0..MESSAGES_COUNT {
+        sender.publish(publisher, &destination, &[b'x'; 32 * 1024]);
+    }
+    let (mut mailboxes, _) = Mailboxes::connect(2, MESSAGES_COUNT);
+    let now = sender.now();
+    mailboxes[0].send(now, &mut sender.shard);
+    assert!(!sender.shard.has_mail(), "all is in the ring");
+    let mut times_count = 0;
+    while mailboxes[1].has_mail() {
+        assert!(mailboxes[1].receive(now, &mut home.shard));
+        times_count += 1;
+    }
+    assert_eq!(times_count, MESSAGES_COUNT / 2);
 }
 
 #[test]

@@ -1,13 +1,20 @@
 //! Redis away, one claim at a time: what waits, what is refused, and what is never said twice.
 
+use std::io::Read;
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
 use rustix::process::Signal;
+use tungstenite::Message;
 
 use crate::support::Client;
 use crate::support::Driver;
+use crate::support::PATIENCE;
 use crate::support::ask;
 use crate::support::on_each_driver;
 use crate::world::Proxy;
@@ -20,6 +27,7 @@ on_each_driver!(
     what_was_never_written_waits_in_order_and_goes_out,
     what_was_written_and_not_answered_is_refused_and_not_said_again,
     a_client_that_does_not_read_never_keeps_the_server_from_reading_redis,
+    time_passes_while_redis_never_stops,
     a_server_that_ends_answers_what_it_has_received,
     a_server_that_ends_without_redis_refuses_what_waits,
 );
@@ -224,6 +232,53 @@ fn a_client_that_does_not_read_never_keeps_the_server_from_reading_redis(driver:
     assert!(!redis.log().contains("overcoming of output buffer limits"), "{}", redis.log());
     assert!(server.metric("websocket_relay_reconnects_total", "").abs() < f64::EPSILON);
     server.await_metric("websocket_slow_consumers_total", "", 7.0);
+}
+
+/// More than a core can look at, so that its link has something to receive all the time.
+fn time_passes_while_redis_never_stops(driver: Driver) {
+    let redis = Redis::with(&["--client-output-buffer-limit", "pubsub 0 0 0"]);
+    let server = Ringway::start(driver, &[&redis.setting(), "server.cores=1"]);
+    let mut wanting = Client::session(&server, "alice");
+    wanting.subscribe("s", "/topic/flood");
+    let mut beating = Client::open(&server);
+    beating.connect("accept-version:1.2|heart-beat:0,1000");
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| flood(&redis, &is_over));
+        }
+        let _end = EndOf(&is_over);
+        let (mut longest, mut last) = (Duration::ZERO, Instant::now());
+        for _ in 0..5 {
+            while beating.websocket_message() != Message::text("\n") {}
+            longest = longest.max(last.elapsed());
+            last = Instant::now();
+        }
+        assert!(longest < Duration::from_millis(1900), "{longest:?} without a heart-beat");
+    });
+    wanting.assert_open();
+}
+
+/// Ends what goes on until then, also when a test fails.
+struct EndOf<'a>(&'a AtomicBool);
+
+impl Drop for EndOf<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Publishes what is no envelope as fast as Redis takes it.
+fn flood(redis: &Redis, is_over: &AtomicBool) {
+    const COUNT: usize = 10_000;
+    let mut stream = TcpStream::connect((redis.host, redis.port)).expect("Redis listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a fresh socket takes options");
+    let publish = b"*3\r\n$7\r\nPUBLISH\r\n$15\r\nws:/topic/flood\r\n$2\r\n{}\r\n".repeat(COUNT);
+    let mut answers = b":1\r\n".repeat(COUNT);
+    while !is_over.load(Ordering::Relaxed) {
+        stream.write_all(&publish).expect("Redis takes it");
+        stream.read_exact(&mut answers).expect("Redis answers each");
+    }
 }
 
 /// Redis answers a moment after the signal, or not before the end.

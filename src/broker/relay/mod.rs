@@ -71,6 +71,17 @@ pub enum Request {
     Seat(Ask),
 }
 
+impl Request {
+    /// Bytes of the body that it carries.
+    #[must_use]
+    pub fn body_bytes(&self) -> usize {
+        match self {
+            Self::Publish { publication, .. } => publication.body().len(),
+            Self::Interest { .. } | Self::Seat(_) => 0,
+        }
+    }
+}
+
 /// Answered by a home shard.
 #[derive(Clone, Debug)]
 pub enum Reply {
@@ -87,6 +98,17 @@ pub enum Reply {
     Deliver(Arc<Publication>),
     /// About a seat; the shard's own, not the relay's.
     Seat(Answer),
+}
+
+impl Reply {
+    /// Bytes of the body that it carries.
+    #[must_use]
+    pub fn body_bytes(&self) -> usize {
+        match self {
+            Self::Deliver(publication) => publication.body().len(),
+            Self::Accepted(_) | Self::Confirmed { .. } | Self::Seat(_) => 0,
+        }
+    }
 }
 
 /// What the shard has to do.

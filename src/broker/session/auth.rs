@@ -111,7 +111,12 @@ impl Session {
                 true
             }
             Err(reject) => {
-                self.refuse_token(reject, reject.is_stale(), frame.headers.get("receipt"), out);
+                self.refuse_token(
+                    reject,
+                    reject.is_stale(),
+                    frame.headers.get_filled("receipt"),
+                    out,
+                );
                 false
             }
         }
@@ -130,7 +135,7 @@ impl Session {
         };
         let Some(verifier) = &mut context.verifier else { return true };
         let now_ms = context.now.unix_ms;
-        let receipt = frame.headers.get("receipt");
+        let receipt = frame.headers.get_filled("receipt");
         if let Err(reject) = verifier.check(now_ms, &mut token.standing) {
             self.refuse_token(reject, true, receipt, out);
             return false;
@@ -160,7 +165,7 @@ impl Session {
         if bearer_of(frame).is_some() {
             self.receipt_now(frame, out);
         } else {
-            self.refuse_token(Reject::Missing, true, frame.headers.get("receipt"), out);
+            self.refuse_token(Reject::Missing, true, frame.headers.get_filled("receipt"), out);
         }
     }
 

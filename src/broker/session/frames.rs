@@ -88,7 +88,7 @@ impl Session {
     ) -> Result<(), Fault> {
         let destination = destination_of(frame, "SUBSCRIBE has no destination")?;
         // STOMP 1.0 clients may leave the id out; the destination then serves as one.
-        let shown_id = frame.headers.get("id");
+        let shown_id = frame.headers.get_filled("id");
         let id = match shown_id {
             Some(id) => id,
             None if self.version == Version::V1_0 => destination,
@@ -135,7 +135,7 @@ impl Session {
         out: &mut Vec<Output>,
     ) -> Result<(), Fault> {
         // STOMP 1.0 allows the destination in place of an id.
-        let named = match frame.headers.get("id") {
+        let named = match frame.headers.get_filled("id") {
             None if self.version == Version::V1_0 => frame.headers.get("destination"),
             id => id,
         };
@@ -214,7 +214,7 @@ impl Session {
         context: &mut Context<'_>,
         out: &mut Vec<Output>,
     ) {
-        let receipt = frame.headers.get("receipt").map(Box::from);
+        let receipt = frame.headers.get_filled("receipt").map(Box::from);
         let deadline = context.now.instant.after(DISCONNECT_TIMEOUT);
         self.transactions = Vec::new();
         self.state = State::Ending { receipt, deadline };

@@ -23,7 +23,7 @@ impl Session {
         frame: &stomp::Frame<'_>,
         context: &Context<'_>,
     ) -> Result<Option<Box<str>>, Fault> {
-        let receipt = frame.headers.get("receipt");
+        let receipt = frame.headers.get_filled("receipt");
         if receipt.is_some() && context.options.receipts_pending_max <= self.receipts_pending {
             let text = format!("{} receipts are owed, wait for them", self.receipts_pending);
             return Err(Refusal::new(Code::Limit, text).into());
@@ -32,7 +32,7 @@ impl Session {
     }
 
     pub(super) fn receipt_now(&self, frame: &stomp::Frame<'_>, out: &mut Vec<Output>) {
-        if let Some(receipt) = frame.headers.get("receipt") {
+        if let Some(receipt) = frame.headers.get_filled("receipt") {
             self.push_receipt(receipt, out);
         }
     }
@@ -67,7 +67,7 @@ impl Session {
         text: &str,
         out: &mut Vec<Output>,
     ) {
-        self.push_error(text, frame.headers.get("receipt"), "", out);
+        self.push_error(text, frame.headers.get_filled("receipt"), "", out);
         self.state = State::Ended;
         out.push(Output::Close(CloseReason::Protocol));
     }
@@ -81,7 +81,7 @@ impl Session {
         context: &mut Context<'_>,
         out: &mut Vec<Output>,
     ) {
-        let receipt = frame.headers.get("receipt");
+        let receipt = frame.headers.get_filled("receipt");
         let destination = frame.headers.get("destination").unwrap_or("");
         let asked = Asked { destination, receipt };
         self.refuse_asked(asked, refusal, context.options, context.now.instant, out);

@@ -58,6 +58,13 @@ impl<'e> Headers<'e> {
         self.iter().find(|(found, _)| *found == name).map(|(_, value)| value)
     }
 
+    /// As [`Headers::get`], unless the value is empty: that names nothing, and could not be given
+    /// back, because some clients cannot read an empty header.
+    #[must_use]
+    pub fn get_filled(&self, name: &str) -> Option<&'e str> {
+        self.get(name).filter(|it| !it.is_empty())
+    }
+
     /// All headers as name and value, in order, repeated ones included.
     pub fn iter(&self) -> impl Iterator<Item = (&'e str, &'e str)> + use<'e> {
         let mut rest = self.block;

@@ -2,10 +2,12 @@
 //!
 //! One task per link connects and then reads, another writes: one write at a time, and the next
 //! one is asked for when it is done, so that commands gather meanwhile. Nothing here waits for a
-//! client: what has been received is taken whatever becomes of it. Read `inbox`, then this file.
+//! client: what has been received is taken whatever becomes of it. Read `inbox`, this file, then
+//! `reader`.
 
 mod connect;
 mod inbox;
+mod reader;
 
 use std::cell::Cell;
 use std::cell::RefCell;
@@ -17,19 +19,13 @@ use std::time::Duration;
 
 use rustc_hash::FxBuildHasher;
 
+use crate::io::clock::Clock;
 use crate::io::resolver::Resolver;
 use crate::io::socket::Socket;
 use crate::io::tls;
-use crate::shard::link::inbox::Inbox;
+use crate::shard::link::reader::Reader;
 use crate::shard::tasks::Notify;
-use crate::shard::tasks::yield_once;
 
-/// Bytes of one link after which the others of the shard go on.
-const SHARE_BYTES: usize = 256 * 1024;
-/// Cipher bytes received at once.
-const CIPHER_BYTES: usize = 64 * 1024;
-/// Silence after which a link gives its receive buffers back.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Room that an outgoing buffer keeps.
 const OUTGOING_BYTES_KEPT: usize = 128 * 1024;
 
@@ -84,6 +80,7 @@ pub(super) trait Owner: 'static {
 /// The links of one shard.
 pub(super) struct Links {
     options: Options,
+    clock: Clock,
     links: RefCell<HashMap<u64, Rc<Link>, FxBuildHasher>>,
 }
 
@@ -106,8 +103,8 @@ struct Link {
 }
 
 impl Links {
-    pub(super) fn new(options: Options) -> Self {
-        Self { options, links: RefCell::default() }
+    pub(super) fn new(options: Options, clock: Clock) -> Self {
+        Self { options, clock, links: RefCell::default() }
     }
 
     /// Opens a link; it is answered with [`Owner::handle_connected`] or [`Owner::handle_lost`], but
@@ -124,7 +121,8 @@ impl Links {
         self.links.borrow_mut().insert(link.number, Rc::clone(&link));
         let (links, owner, host) = (Rc::clone(self), Rc::clone(owner), Box::<str>::from(host));
         monoio::spawn(async move {
-            let why = link.carry(&links.options, &owner, (&host, port), beside).await;
+            let why =
+                link.carry((&links.options, links.clock), &owner, (&host, port), beside).await;
             links.links.borrow_mut().remove(&link.number);
             link.lose(&*owner, &why);
         });
@@ -166,7 +164,7 @@ impl Link {
     /// Connects and reads; gives why that is over.
     async fn carry<O: Owner>(
         self: &Rc<Self>,
-        options: &Options,
+        (options, clock): (&Options, Clock),
         owner: &Rc<O>,
         (host, port): (&str, u16),
         beside: Option<SocketAddr>,
@@ -179,8 +177,7 @@ impl Link {
             return String::new();
         }
         self.socket.replace(Some(Rc::clone(&socket)));
-        let mut reader =
-            Reader { link: self, socket: &socket, inbox: Inbox::default(), cipher: Vec::new() };
+        let mut reader = Reader::new(self, &socket, clock);
         if let Some(tls) = &options.tls {
             let host = host.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(host);
             let name = tls.server_name.as_deref().unwrap_or(host);
@@ -254,125 +251,6 @@ impl Link {
         }
         tls.send(plain, &mut outgoing).map_err(|error| error.to_string())
     }
-}
-
-/// A link's reading side.
-struct Reader<'a> {
-    link: &'a Link,
-    socket: &'a Socket,
-    inbox: Inbox,
-    /// Received and not yet decrypted; with TLS only.
-    cipher: Vec<u8>,
-}
-
-impl Reader<'_> {
-    /// Reads until the TLS session is open.
-    async fn shake_hands(&mut self) -> Result<(), String> {
-        while self.link.tls.borrow().as_ref().is_some_and(tls::Session::is_handshaking) {
-            match self.receive() {
-                Ok(Received::End) => return Err("the server closed the connection".to_owned()),
-                Ok(Received::Some { .. }) => {}
-                Ok(Received::Nothing) => self.wait().await?,
-                Err(why) => return Err(why),
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads until the other end closes.
-    async fn read<O: Owner>(&mut self, owner: &O) -> Result<(), String> {
-        let mut share_bytes = 0;
-        // With TLS the first bytes may have come with the end of the handshake.
-        self.inbox.give(|bytes| owner.handle_bytes(self.link.number, bytes));
-        loop {
-            let is_all = match self.receive()? {
-                Received::End => return Ok(()),
-                Received::Nothing => true,
-                Received::Some { bytes, is_all } => {
-                    share_bytes += bytes;
-                    self.inbox.give(|bytes| owner.handle_bytes(self.link.number, bytes));
-                    is_all
-                }
-            };
-            if self.link.is_over.get() {
-                return Ok(());
-            }
-            if is_all {
-                share_bytes = 0;
-                self.wait().await?;
-            } else if SHARE_BYTES <= share_bytes {
-                share_bytes = 0;
-                yield_once().await;
-            }
-        }
-    }
-
-    /// Waits for bytes; without buffers when it takes long.
-    async fn wait(&mut self) -> Result<(), String> {
-        let told = |error: io::Error| format!("cannot wait for the connection: {error}");
-        if self.inbox.has_room() || !self.cipher.is_empty() {
-            let waited = monoio::time::timeout(IDLE_TIMEOUT, self.socket.readable());
-            if let Ok(waited) = waited.await {
-                return waited.map_err(told);
-            }
-            self.inbox.shrink();
-            self.cipher = Vec::new();
-        }
-        self.socket.readable().await.map_err(told)
-    }
-
-    /// Receives once into the inbox.
-    fn receive(&mut self) -> Result<Received, String> {
-        let mut tls = self.link.tls.borrow_mut();
-        if tls.as_ref().is_some_and(tls::Session::is_peer_closed) {
-            return Ok(Received::End);
-        }
-        let room = if tls.is_some() {
-            self.cipher.resize(CIPHER_BYTES, 0);
-            &mut self.cipher[..]
-        } else {
-            self.inbox.room()
-        };
-        let room_bytes = room.len();
-        let bytes = match self.socket.try_receive(room) {
-            Ok(0) => return Ok(Received::End),
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Ok(Received::Nothing);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
-            Err(error) => return Err(format!("the connection failed: {error}")),
-        };
-        let Some(tls) = tls.as_mut() else {
-            self.inbox.fill(bytes);
-            return Ok(Received::Some { bytes, is_all: bytes < room_bytes });
-        };
-        let mut outgoing = self.link.outgoing.borrow_mut();
-        let received =
-            self.inbox.append(|plain| tls.receive(&mut self.cipher[..bytes], plain, &mut outgoing));
-        if let Err(error) = received {
-            if !self.link.is_sending.get() {
-                // Why we go, for the other end's log; there is no later.
-                let _told = self.socket.try_send_bytes(&outgoing);
-            }
-            return Err(error.to_string());
-        }
-        if !outgoing.is_empty() {
-            self.link.writer.notify();
-        }
-        Ok(Received::Some { bytes, is_all: bytes < room_bytes })
-    }
-}
-
-/// What one attempt to receive gave.
-enum Received {
-    Nothing,
-    Some {
-        bytes: usize,
-        /// No more was there.
-        is_all: bool,
-    },
-    End,
 }
 
 async fn send_all(socket: &Socket, bytes: &[u8]) -> io::Result<()> {

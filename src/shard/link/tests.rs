@@ -17,6 +17,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::*;
+use crate::io::clock::Clock;
 use crate::io::resolver;
 use crate::io::resolver::Lookup;
 use crate::io::tls::ClientFiles;
@@ -112,7 +113,7 @@ fn on_both_drivers(lookup: impl Fn() -> Lookup, tls: Option<&Tls>, body: impl As
             connect_timeout: Duration::from_millis(1500),
             user_timeout: Duration::from_secs(5),
         };
-        let links = Rc::new(Links::new(options));
+        let links = Rc::new(Links::new(options, Clock::start()));
         let world = World { links, talker: Rc::default() };
         let all = async {
             body(&world).await;

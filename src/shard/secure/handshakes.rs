@@ -13,7 +13,7 @@ use crate::shard::runtime::Core;
 use crate::shard::runtime::Owned;
 use crate::shard::secure::Secure;
 use crate::shard::tasks::Notify;
-use crate::shard::tasks::yield_once;
+use crate::shard::tasks::Turns;
 
 /// Time of one turn after which the handshakes that wait go on in the next. One step is always
 /// taken: with a large RSA key it may take as long by itself.
@@ -62,8 +62,9 @@ impl Core {
     /// The turns, where each connection has a reader of its own.
     pub(in crate::shard) async fn shake_all(self: Rc<Self>) {
         let Some(listener) = &self.secure else { return };
+        let mut turns = Turns::new(self.clock);
         loop {
-            listener.handshakes.bell.notified().await;
+            turns.wait(listener.handshakes.bell.notified()).await;
             let told = |owned: &Owned, received| {
                 let Some(secure) = &owned.secure else { return };
                 secure.turn.set(Some(received));
@@ -72,7 +73,7 @@ impl Core {
                 }
             };
             while self.shake_hands(told) {
-                yield_once().await;
+                turns.give_way().await;
             }
         }
     }

@@ -14,10 +14,14 @@ PATIENCE_SECONDS = 20
 
 
 class Server:
-    """A running server: `url`, `admin`, and `port` say where it is. A context manager."""
+    """A running server: `url`, `admin`, and `port` say where it is. A context manager.
 
-    def __init__(self, *settings):
-        driver = _setting("EDGE_DRIVER")
+    `wanted` is the driver that it is told to use, `expected` the one that must run, and `before`
+    is called in its process before it begins.
+    """
+
+    def __init__(self, *settings, wanted=None, expected=None, before=None):
+        driver = wanted or _setting("EDGE_DRIVER")
         flags = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
         flags += ["--driver", driver, "--cores", _setting("EDGE_CORES")]
         for setting in settings:
@@ -30,14 +34,17 @@ class Server:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=before,
         )
         threading.Thread(target=self._forward, daemon=True).start()
         try:
             self.url = self._await(r"listening on (ws:\S+)")
             self.admin = self._await(r"admin on (http:\S+)")
             self.port = int(re.search(r":(\d+)/", self.url).group(1))
-            runs = self._health()["details"]["driver"]
-            assert runs == driver, f"{runs} runs, {driver} was asked for"
+            self.details = self._health()["details"]
+            expected = expected or driver
+            runs = self.details["driver"]
+            assert runs == expected, f"{runs} runs, it should be {expected}"
         except BaseException:
             self._process.kill()
             self._process.wait()

@@ -64,15 +64,20 @@ struct Peer {
 impl World {
     /// A shard that is alone, with the defaults but for what `change` changes.
     pub(crate) fn new(change: impl FnOnce(&mut Options)) -> Self {
-        Self::build(1, change)
+        Self::build((0, 1), change)
     }
 
     /// A shard that has another one beside it, whose mail waits in [`World::mail`].
     pub(crate) fn of_two(change: impl FnOnce(&mut Options)) -> Self {
-        Self::build(2, change)
+        Self::build((0, 2), change)
     }
 
-    fn build(shards_count: usize, change: impl FnOnce(&mut Options)) -> Self {
+    /// The shard beside that of [`World::of_two`].
+    pub(crate) fn beside(change: impl FnOnce(&mut Options)) -> Self {
+        Self::build((1, 2), change)
+    }
+
+    fn build((id, shards_count): (u8, usize), change: impl FnOnce(&mut Options)) -> Self {
         let mut options = options::defaults();
         change(&mut options);
         let counters: Arc<[Arc<ShardCounters>]> =
@@ -80,7 +85,7 @@ impl World {
         let health = Arc::new(Health::new(1, "none", String::new(), String::new()));
         health.shard_started();
         let identity = Identity {
-            id: ShardId(0),
+            id: ShardId(id),
             counters: Arc::clone(&counters),
             health: Arc::clone(&health),
             seed: 1,
