@@ -31,6 +31,7 @@ use crate::config::catalogue;
 use crate::doctor;
 use crate::doctor::files::File;
 
+mod migrate;
 mod token;
 
 /// A failure at run time.
@@ -73,6 +74,12 @@ enum Command {
         /// Print what a host or a task is to be given instead, as a file for it
         #[arg(long, value_name = "FILE", value_parser = file_names(), conflicts_with = "json")]
         print: Option<String>,
+    },
+    /// Bring the tables of the history up to date, or print how; may be run again
+    Migrate {
+        /// Print the statements instead of running them
+        #[arg(long)]
+        print: bool,
     },
     /// Exit 0 when the server of this configuration answers that it is alive
     Healthcheck {
@@ -119,6 +126,9 @@ struct SettingFlags {
     /// Relay between cores and tasks: auto, embedded, pubsub, sharded [relay.mode]
     #[arg(long, global = true, value_name = "NAME")]
     relay: Option<String>,
+    /// Where messages are stored: memory, sqlite://FILE, mysql://… [history.url]
+    #[arg(long, global = true, value_name = "URL")]
+    history: Option<String>,
     /// Answer GET /echo [server.echo]
     #[arg(
         long,
@@ -146,6 +156,7 @@ impl SettingFlags {
             ("--cores", &self.cores),
             ("--driver", &self.driver),
             ("--relay", &self.relay),
+            ("--history", &self.history),
             ("--echo", &self.echo),
             ("--log-format", &self.log_format),
             ("--log-level", &self.log_level),
@@ -179,10 +190,7 @@ pub fn dispatch(cli: Cli, serve: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
     let flags = settings.given();
     let load = |file| config::load(&Sources::of_process(file, flags));
     match command.unwrap_or(Command::Serve) {
-        Command::Serve => match load(settings.config) {
-            Ok(loaded) => serve(loaded),
-            Err(error) => start_error(&error),
-        },
+        Command::Serve => load(settings.config).map_or_else(|it| start_error(&it), serve),
         Command::Config(ConfigCommand::Check { file }) => match load(file.or(settings.config)) {
             Ok(loaded) => check(&loaded),
             Err(error) => start_error(&error),
@@ -208,10 +216,10 @@ pub fn dispatch(cli: Cli, serve: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
             Err(error) => start_error(&error),
         },
         Command::Config(ConfigCommand::Table) => say(&catalogue::markdown_table()),
-        Command::Token(args) => match load(settings.config) {
-            Ok(loaded) => token::run(&loaded, &args),
-            Err(error) => start_error(&error),
-        },
+        Command::Token(args) => load(settings.config)
+            .map_or_else(|it| start_error(&it), |loaded| token::run(&loaded, &args)),
+        Command::Migrate { print } => load(settings.config)
+            .map_or_else(|it| start_error(&it), |loaded| migrate::run(&loaded.settings, print)),
         Command::Healthcheck { url: Some(url) } => healthcheck(&url),
         Command::Healthcheck { url: None } => match load(settings.config) {
             Ok(loaded) => {

@@ -18,6 +18,7 @@ pub mod counters;
 pub mod document;
 pub mod emf;
 pub mod health;
+mod refusal;
 pub mod relay;
 pub mod text;
 pub mod turn;

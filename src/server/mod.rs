@@ -39,6 +39,7 @@ mod auth;
 mod banner;
 mod certificates;
 mod emf;
+mod history;
 mod host;
 mod keys;
 pub mod logs;
@@ -86,6 +87,8 @@ struct Running {
     keys: mpsc::Sender<()>,
     /// The certificate, where the public listener has one.
     reload: Option<certificates::Reload>,
+    /// Stores messages, where they are stored.
+    history: Option<history::Keeper>,
 }
 
 fn start(loaded: &Loaded) -> Result<Running, StartError> {
@@ -103,15 +106,16 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let counters: Arc<[Arc<ShardCounters>]> =
         (0..cores).map(|_| Arc::new(ShardCounters::default())).collect();
     let health = Health::new(cores, driver.as_str(), driver_note, host::kernel());
-    let health = Arc::new(with_relay(health, &counters, resolved.relay));
+    let health = history::with_store(with_relay(health, &counters, resolved.relay), settings);
+    let health = Arc::new(health);
     let (mut mailboxes, doorbells) = Mailboxes::connect(cores, settings.relay.mailbox_messages);
     let outside = Mailboxes::open(&mut mailboxes, &doorbells);
+    let history = history::Keeper::start(settings, &mut mailboxes, &doorbells, &health, clock)?;
     let (sender, events) = mpsc::channel();
     // Before the first shard, so that no signal finds the default handler.
     listen_for_signals(sender.clone())?;
 
-    let public = listeners.first().and_then(|it| it.local_addr().ok());
-    let admin_address = admin.first().and_then(|it| it.local_addr().ok());
+    let [public, admin_address] = [&listeners, &admin].map(|it| it.first()?.local_addr().ok());
     let home_seed = host::random_seed();
     let links = start_links(settings)?;
     let (certificates, reload) = certificates::load(settings.tls.as_ref(), cores)?;
@@ -160,7 +164,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
         settings,
         host: &host,
     });
-    Ok(Running { health, doorbells, shards, events, live, emf, keys, reload })
+    Ok(Running { health, doorbells, shards, events, live, emf, keys, reload, history })
 }
 
 /// Tells health and counters which relay this is.
@@ -315,6 +319,9 @@ impl Running {
                 }
                 Err(_) => break,
             }
+        }
+        if let Some(history) = self.history {
+            history.end();
         }
         if let Some(emf) = self.emf {
             emf.end();

@@ -18,6 +18,7 @@ use crate::broker::relay::Mail;
 use crate::broker::relay::Reply;
 use crate::broker::relay::Request;
 use crate::broker::relay::ShardId;
+use crate::history::Port;
 use crate::shard::auth::Notice;
 use crate::shard::state::Shard;
 use crate::stdx::time::Now;
@@ -64,6 +65,8 @@ pub struct Mailboxes {
     from: Vec<Option<In>>,
     notices: Option<Consumer<Notice>>,
     lacks_key: Arc<AtomicBool>,
+    /// To the store of the history, where there is one.
+    history: Option<Port>,
 }
 
 /// The way from outside to all shards: one writer.
@@ -124,6 +127,7 @@ impl Mailboxes {
                 from: (0..count).map(|_| None).collect(),
                 notices: None,
                 lacks_key: Arc::default(),
+                history: None,
             })
             .collect();
         for from in 0..count {
@@ -154,6 +158,20 @@ impl Mailboxes {
         Outside { doorbells: Arc::clone(doorbells), notices, lacks_key }
     }
 
+    /// Opens the way from all shards to the store of the history.
+    pub fn open_history(all: &mut [Self], ports: Vec<Port>) {
+        for (mailboxes, port) in all.iter_mut().zip(ports) {
+            mailboxes.history = Some(port);
+        }
+    }
+
+    /// Hands the shard what the store of the history says.
+    pub fn receive_said(&mut self, now: Now, shard: &mut Shard) {
+        while let Some(said) = self.history.as_mut().and_then(Port::poll_said) {
+            shard.handle_said(now, said);
+        }
+    }
+
     /// Hands the shard what came from outside.
     pub fn receive_notices(&mut self, now: Now, shard: &mut Shard) {
         while let Some(notice) = self.notices.as_mut().and_then(|it| it.pop().ok()) {
@@ -178,11 +196,23 @@ impl Mailboxes {
     /// waited for that.
     pub fn send(&mut self, now: Now, shard: &mut Shard) {
         loop {
+            // Before the mail: whoever hears of a message finds it in the store.
+            self.send_history(shard);
             self.send_waiting(shard);
             // Mail that is left waits for a full ring, whose reader rings our bell.
             if shard.has_mail() || !shard.handle_mail_sent(now) {
-                return;
+                break;
             }
+        }
+        self.send_history(shard);
+    }
+
+    fn send_history(&mut self, shard: &mut Shard) {
+        if let Some(port) = &mut self.history
+            && shard.has_records_or_reads()
+        {
+            port.send_records(|| shard.poll_record());
+            port.send_reads(|| shard.poll_read());
         }
     }
 

@@ -7,9 +7,9 @@
 //! monoio runtime; the simulation in `tests/sim` carries them by the numbers of a seed.
 //!
 //! Read `state` (what a shard is), `connection`, `handshake` (HTTP), `admission`, `ingest` (bytes
-//! to frames), `apply` (frames to effects), `auth`, `relay`, `fanout`, `flush`, `closing`,
-//! `timers`, then `mailbox`, `runtime`, `carry` and `polled`, `link` (connections to Redis) and
-//! `secure` (TLS of the listener).
+//! to frames), `apply` (frames to effects), `auth`, `relay`, `fanout`, `replay`, `flush`,
+//! `closing`, `timers`, then `mailbox`, `runtime`, `carry` and `polled`, `link` (connections to
+//! Redis) and `secure` (TLS of the listener).
 #![forbid(unsafe_code)]
 
 mod admission;
@@ -28,6 +28,7 @@ mod log_limit;
 pub mod mailbox;
 mod polled;
 mod relay;
+mod replay;
 pub mod runtime;
 pub mod secure;
 mod sending;

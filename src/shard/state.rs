@@ -40,6 +40,7 @@ use crate::shard::connection::Head;
 use crate::shard::connection::Phase;
 use crate::shard::flush::Action;
 use crate::shard::log_limit::LogLimit;
+use crate::shard::replay::Replays;
 use crate::stdx::bytes::Meter;
 use crate::stdx::bytes::Shared;
 use crate::stdx::random::Random;
@@ -103,6 +104,8 @@ pub struct Options {
     pub mailbox_max: usize,
     /// The relay through Redis; `None` is the embedded one.
     pub redis: Option<Arc<RedisOptions>>,
+    /// What RECEIPTs call the store of the history, where there is one.
+    pub history: Option<&'static str>,
 }
 
 /// Who a shard is among the shards of its process.
@@ -160,6 +163,7 @@ pub struct Shard {
     pub(super) log_limit: LogLimit,
     pub(super) audit_limit: LogLimit,
     pub(super) seats: Seats,
+    pub(super) replays: Replays,
     pub(super) handshakes_pace: Pace,
     /// Judges tokens, where they are needed.
     pub(super) verifier: Option<Verifier>,
@@ -183,6 +187,10 @@ pub(super) struct Owed {
     pub(super) missing_count: usize,
     /// The first of the things that was refused.
     pub(super) refusal: Option<Refusal>,
+    /// What the last of them was answered with.
+    pub(super) answer: crate::shard::apply::Answer,
+    /// Whether it was for one thing alone.
+    pub(super) is_single: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -248,6 +256,7 @@ impl Shard {
             log_limit: LogLimit::new(),
             audit_limit: LogLimit::new(),
             seats: Seats::new(*id, counters.len(), *home_seed, options.admission.seats),
+            replays: Replays::default(),
             handshakes_pace: Pace::default(),
             verifier: (options.auth.as_ref())
                 .map(|it| Verifier::new(it.verifier.clone(), Arc::clone(&it.keys))),
@@ -386,5 +395,6 @@ impl Shard {
         assert!(self.connections.is_empty() && self.owed.is_empty());
         assert!(self.table.subscriptions_count() == 0 && self.relay.is_empty());
         assert!(self.meter.bytes() == 0 && self.seats.is_empty());
+        self.replays.check_empty();
     }
 }

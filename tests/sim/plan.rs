@@ -97,6 +97,7 @@ impl Plan {
         let row = |pattern: &str, to: &str| RouteOptions {
             pattern: pattern.into(),
             to: RouteTo::Destination(to.into()),
+            history: false,
         };
         let routes = [
             row("/app/room.{room}", "/topic/room.{room}"),
@@ -143,6 +144,7 @@ impl Plan {
             outbox_total_bytes_max: self.outbox_total_bytes_max,
             mailbox_max: self.mailbox_max,
             redis: None,
+            history: None,
         }
     }
 }

@@ -32,6 +32,7 @@ pub use crate::broker::session::auth::AuthOptions;
 pub use crate::broker::session::output::Asked;
 pub use crate::broker::session::output::Output;
 pub use crate::broker::session::output::Publications;
+pub use crate::broker::session::output::Replay;
 pub use crate::broker::session::output::Subscribe;
 
 /// Longest `receipt`, subscription id or transaction name in bytes.
@@ -237,11 +238,12 @@ impl Session {
     }
 
     /// A receipt that was handed out in an [`Output`] has come true.
-    pub fn handle_settled(&mut self, receipt: &str, out: &mut Vec<Output>) {
+    /// `more` are further headers of the answer.
+    pub fn handle_settled(&mut self, receipt: &str, more: &[(&str, &str)], out: &mut Vec<Output>) {
         assert!(0 < self.receipts_pending);
         self.receipts_pending -= 1;
         if self.state != State::Ended {
-            self.push_receipt(receipt, out);
+            self.push_receipt_with(receipt, more, out);
         }
         self.end_if_settled(out);
     }
@@ -290,6 +292,25 @@ impl Session {
     /// Notes where the table keeps a subscription; returns the one that it replaced.
     pub fn subscribed(&mut self, id: &str, key: SubscriptionKey) -> Option<SubscriptionKey> {
         self.subscriptions.get_mut(id).and_then(|entry| entry.key.replace(key))
+    }
+
+    /// A subscription that was `replaying` is in the table as `live` now, unless it has ended or
+    /// was replaced since.
+    pub fn handle_replayed(
+        &mut self,
+        id: &str,
+        replaying: SubscriptionKey,
+        live: SubscriptionKey,
+        out: &mut Vec<Output>,
+    ) {
+        let entry = self.subscriptions.get_mut(id).filter(|it| it.key == Some(replaying));
+        match entry {
+            Some(entry) => {
+                entry.key = Some(live);
+                out.push(Output::Unsubscribe(replaying));
+            }
+            None => out.push(Output::Unsubscribe(live)),
+        }
     }
 
     /// Answers bytes that are no STOMP frame: the one ERROR, then the close.

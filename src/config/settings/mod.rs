@@ -5,6 +5,7 @@
 
 mod admission;
 mod auth;
+mod history;
 mod relay;
 mod tls;
 
@@ -22,6 +23,7 @@ pub use auth::AuthMode;
 pub use auth::AuthSettings;
 pub use auth::JwtSettings;
 pub use auth::RuleSettings;
+pub use history::HistorySettings;
 pub use relay::Envelope;
 pub use relay::RelayMode;
 pub use relay::RelaySettings;
@@ -40,6 +42,8 @@ pub struct Settings {
     pub tls: Option<TlsSettings>,
     /// `relay.*`
     pub relay: RelaySettings,
+    /// `history.*`
+    pub history: HistorySettings,
     /// `auth.*`
     pub auth: AuthSettings,
     /// `limits.*`
@@ -320,6 +324,7 @@ impl Settings {
             },
             tls: TlsSettings::build(values),
             relay: RelaySettings::build(values),
+            history: HistorySettings::build(values),
             auth: AuthSettings::build(values),
             limits: LimitSettings::build(values),
             admission: AdmissionSettings::build(values),

@@ -267,6 +267,7 @@ impl World {
             body_nul: [body, b"\0"].concat().into(),
             is_text: true,
             forwarded_by: None,
+            history: None,
         });
         let mail = Mail::Reply(Reply::Deliver(publication));
         self.shard.handle_mail(self.now(), OTHER, mail);

@@ -54,5 +54,6 @@ pub(super) fn defaults() -> Options {
         outbox_total_bytes_max: 256 << 20,
         mailbox_max: 1024,
         redis: None,
+        history: None,
     }
 }
