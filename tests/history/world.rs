@@ -3,7 +3,6 @@
 use std::fs;
 use std::fs::File;
 use std::net::TcpListener;
-use std::net::TcpStream;
 use std::path::Path;
 use std::process;
 use std::process::Child;
@@ -173,6 +172,9 @@ impl MariaDb {
     }
 
     fn try_start(&mut self) -> bool {
+        // One that is told to end before it is ready does not hear it.
+        let ready = |log: &str| log.matches("ready for connections").count();
+        let was_ready = ready(&self.log());
         let path = self.folder.path();
         let log = File::options().create(true).append(true).open(path.join("log"));
         let log = log.expect("the folder takes files");
@@ -188,11 +190,11 @@ impl MariaDb {
         command.arg(format!("--init-file={}", path.join("init.sql").display()));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = self.child.insert(command.spawn().expect("mariadbd is installed"));
-        let port = self.port;
         let mut has_ended = false;
         await_true("the start of mariadbd", || {
             has_ended = child.try_wait().expect("our child can be waited for").is_some();
-            has_ended || TcpStream::connect(("127.0.0.1", port)).is_ok()
+            let log = fs::read_to_string(path.join("log")).unwrap_or_default();
+            has_ended || was_ready < ready(&log)
         });
         !has_ended
     }
