@@ -96,7 +96,14 @@ class TaskDefinition(unittest.TestCase):
         self.assertEqual(len(documents), 2)
         profile, daemon = (json.loads(it) for it in documents)
         self.assertEqual(daemon['seccomp-profile'], '/etc/docker/ringway-seccomp.json')
-        self.assertEqual(daemon['default-ulimits']['nofile']['Hard'], 1048576)
+        # What Amazon Linux gives Docker as a flag must not be there: Docker would not start.
+        self.assertEqual(list(daemon), ['seccomp-profile'])
+        raised = re.search(r'^  sed (.*) /etc/sysconfig/docker$', script, re.M).group(1)
+        for flag in ('nofile=32768:65536', 'nofile=1024:4096'):
+            told = subprocess.run(
+                ['bash', '-c', f'sed {raised.removeprefix("-i ")}'], check=True, text=True,
+                input=f'OPTIONS="--default-ulimit {flag}"\n', capture_output=True).stdout
+            self.assertEqual(told, 'OPTIONS="--default-ulimit nofile=1048576:1048576"\n')
         self.assertEqual(profile['defaultAction'], 'SCMP_ACT_ERRNO')
         self.assertIn('\nfs.nr_open = 2097152\n', script)
 
