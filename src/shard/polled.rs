@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
-use std::time::Instant;
 
 use crate::io::poller::Readiness;
 use crate::shard::connection::ConnectionId;
@@ -31,16 +30,16 @@ impl Core {
         let mut told: Vec<Readiness> = Vec::new();
         let mut ready: VecDeque<ConnectionId> = VecDeque::new();
         let (mut has_more, mut has_handshakes) = (false, false);
-        let mut has_waited_at = Instant::now();
+        let mut has_waited_at = self.clock.instant();
         loop {
             if ready.is_empty() && !has_more && !has_handshakes {
                 self.wait().await;
-                has_waited_at = Instant::now();
-            } else if has_waited_at.elapsed() < TIMER_DELAY_MAX {
+                has_waited_at = self.clock.instant();
+            } else if self.clock.instant().since(has_waited_at) < TIMER_DELAY_MAX {
                 yield_once().await;
             } else {
                 self.step_aside().await;
-                has_waited_at = Instant::now();
+                has_waited_at = self.clock.instant();
             }
             told.clear();
             has_more = self.take_edges(&mut told);

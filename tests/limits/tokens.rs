@@ -279,7 +279,7 @@ fn what_is_revoked_ends_at_once_and_stays_out() {
     let mut world = world(&[]);
     let (amy, bob) = (session(&mut world, "amy", 600), session(&mut world, "bob", 600));
     let until_ms = world.now().unix_ms + 1_000_000;
-    let revoke = |whom| Notice::Revoked(Revocation { whom, until_ms });
+    let revoke = |whom| Notice::Revoked([Revocation { whom, until_ms }].into());
     world.notice(&revoke(Whom::Token("amy".into())));
     assert_ended(&mut world, amy, 4401, "the token was revoked");
     world.assert_open(bob);
@@ -291,6 +291,29 @@ fn what_is_revoked_ends_at_once_and_stays_out() {
     assert_ended(&mut world, bob, 4401, "the token was revoked");
     world.wait_ms(1_000);
     session(&mut world, "bob", 600);
+}
+
+#[test]
+fn the_sessions_of_a_user_end_and_may_come_again() {
+    let mut world = world(&[]);
+    let ids = [session(&mut world, "a/b", 600), session(&mut world, "a/b", 600)];
+    let bob = session(&mut world, "bob", 600);
+    world.notice(&Notice::Disconnected("a/b".into()));
+    for id in ids {
+        assert_ended(&mut world, id, 1008, "disconnected by an operator");
+    }
+    world.assert_open(bob);
+    session(&mut world, "a/b", 600);
+    assert_eq!(world.counters().closed.of(CloseCode::Policy).get(), 2);
+}
+
+#[test]
+fn without_authentication_a_user_is_who_says_so() {
+    let mut world = World::new(|_| {});
+    let amy = connect(&mut world, UPGRADE, "login:amy\n");
+    assert_eq!(world.only_frame(amy).header("user-name"), "amy");
+    world.notice(&Notice::Disconnected("amy".into()));
+    assert_ended(&mut world, amy, 1008, "disconnected by an operator");
 }
 
 #[test]

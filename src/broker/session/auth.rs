@@ -198,6 +198,23 @@ impl Session {
         self.refuse_token(reject, true, None, out);
     }
 
+    /// Whether the session is open, and of this user; the id is as it stands in channels.
+    #[must_use]
+    pub fn is_of(&self, user: &str) -> bool {
+        self.state == State::Open && *self.user == *user
+    }
+
+    /// Ends a session that an operator does not want.
+    pub fn handle_expelled(&mut self, out: &mut Vec<Output>) {
+        let reason = CloseReason::Expelled;
+        let headers = [("message", reason.text()), ("retry-after-ms", RETRY_AFTER_MS)];
+        let mut bytes = Vec::new();
+        stomp::push_frame(&mut bytes, self.version, "ERROR", &headers, b"");
+        self.state = State::Ended;
+        out.push(Output::Reply(bytes));
+        out.push(Output::Close(reason));
+    }
+
     /// What is due for the token: the warning, or the end.
     pub(super) fn expire_token(&mut self, now: Now, out: &mut Vec<Output>) {
         let Some(token) = self.token.as_mut().filter(|_| self.state == State::Open) else {
