@@ -219,12 +219,9 @@ pub fn dispatch(cli: Cli, serve: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
         Command::Revoke(args) => with(load(settings.config), |it| fleet::revoke(it, &args)),
         Command::Disconnect(args) => with(load(settings.config), |it| fleet::disconnect(it, &args)),
         Command::Healthcheck { url: Some(url) } => healthcheck(&url),
-        Command::Healthcheck { url: None } => match load(settings.config) {
-            Ok(loaded) => {
-                healthcheck(&format!("http://{}", reachable(loaded.settings.admin.listen)))
-            }
-            Err(error) => start_error(&error),
-        },
+        Command::Healthcheck { url: None } => with(load(settings.config), |it| {
+            healthcheck(&format!("http://{}", reachable(it.settings.admin.listen)))
+        }),
     }
 }
 
