@@ -26,6 +26,8 @@ pub struct AuthOptions {
     pub verifier: Options,
     /// With which keys, until others come.
     pub keys: Arc<KeySet>,
+    /// Whether keys that are missing are fetched, so that it is worth to wait for them.
+    pub learns_keys: bool,
     /// Where the request of an upgrade may carry one.
     pub sources: Sources,
 }
@@ -33,7 +35,7 @@ pub struct AuthOptions {
 /// What comes to a shard from outside of it.
 #[derive(Clone, Debug)]
 pub enum Notice {
-    /// These keys replace those in force.
+    /// These keys replace those in force, or are still those: none that was missing has come.
     Keys(Arc<KeySet>),
     /// These are revoked.
     Revoked(Arc<[Revocation]>),
@@ -50,6 +52,7 @@ impl Shard {
                 if verifier.is_some_and(|it| it.set_keys(Arc::clone(keys))) {
                     self.end_fallen(now);
                 }
+                self.retry_keyless();
             }
             Notice::Revoked(revocations) => self.revoke(now, revocations),
             Notice::Disconnected(user) => self.disconnect(now, user),

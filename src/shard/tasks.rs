@@ -53,6 +53,11 @@ pub(super) async fn yield_once() {
     .await;
 }
 
+/// Waits so long.
+pub(super) async fn pause(duration: Duration) {
+    monoio::time::sleep(duration).await;
+}
+
 /// Does something after a pause, in a task of its own.
 pub(super) fn after(pause: Duration, then: impl Future<Output = ()> + 'static) {
     drop(monoio::spawn(async move {

@@ -92,6 +92,8 @@ impl Session {
         out: &mut Vec<Output>,
     ) -> bool {
         let brought = self.http_token.take();
+        let may_wait = context.learns_keys && !self.has_waited;
+        let awaits_keys = context.awaits_keys;
         let (Some(auth), Some(verifier)) = (&context.options.auth, &mut context.verifier) else {
             return true;
         };
@@ -101,6 +103,7 @@ impl Session {
             .or_else(|| header(auth.takes_token, "token"))
             .or_else(|| header(auth.takes_passcode, "passcode"))
             .or(brought.as_deref());
+        let keyless = verifier.counts().keyless;
         match verifier.verify(context.now.unix_ms, token.unwrap_or("")) {
             Ok(standing) => {
                 let mut user = String::with_capacity(standing.claims().user.len());
@@ -110,11 +113,31 @@ impl Session {
                 self.token = Some(Box::new(Token::new(standing, auth.notice, context.now)));
                 true
             }
+            // One that was judged before has been asked for already, unless that is under way.
+            Err(Reject::UnknownKey)
+                if may_wait && (awaits_keys || verifier.counts().keyless != keyless) =>
+            {
+                self.lacks_key = true;
+                self.has_waited = true;
+                self.http_token = brought;
+                false
+            }
             Err(reject) => {
                 self.refuse_token(reject, reject.is_stale(), frame.headers.get("receipt"), out);
                 false
             }
         }
+    }
+
+    /// Whether CONNECT could not be judged for want of a key, and is to come again.
+    #[must_use]
+    pub fn lacks_key(&self) -> bool {
+        self.lacks_key
+    }
+
+    /// The same, and that it will.
+    pub fn take_lack_of_key(&mut self) -> bool {
+        std::mem::take(&mut self.lacks_key)
     }
 
     /// Before each frame of an open session: whether it may go on. A token that the frame brings is
