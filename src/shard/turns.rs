@@ -1,4 +1,5 @@
-//! CONNECTs in turns, where tokens are needed: a storm of them gets a share of each, and what is open gets the rest.
+//! CONNECTs in turns, where tokens are needed: a storm of them gets a share of each, and what is
+//! open gets the rest.
 
 use std::rc::Rc;
 use std::time::Duration;
