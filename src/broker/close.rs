@@ -26,6 +26,8 @@ pub enum CloseReason {
     TokenStale,
     /// The token was never to be believed.
     TokenRefused,
+    /// An operator has ended the sessions of its user.
+    Expelled,
     /// Its user, or its address, has as many connections as it may have.
     Crowded,
     /// The outbox reached its limit in bytes or time before the peer read it.
@@ -52,7 +54,11 @@ impl CloseReason {
             Self::Draining => 1012,
             Self::Frame(error) => error.close_code(),
             Self::Stomp(_) | Self::Protocol | Self::HeartBeatLost | Self::PongLost => 1002,
-            Self::RefusalLimit | Self::Refused | Self::TokenRefused | Self::Crowded => 1008,
+            Self::RefusalLimit
+            | Self::Refused
+            | Self::TokenRefused
+            | Self::Expelled
+            | Self::Crowded => 1008,
             Self::TokenStale => 4401,
             Self::SlowConsumer | Self::OutboxTotal | Self::NoFirstFrame => 4500,
             Self::Internal => 1011,
@@ -72,6 +78,7 @@ impl CloseReason {
             Self::Refused => "refused",
             Self::TokenStale => "the token expired or was revoked, bring a new one",
             Self::TokenRefused => "the token is not accepted",
+            Self::Expelled => "disconnected by an operator",
             Self::Crowded => "too many connections",
             Self::SlowConsumer => "slow consumer",
             Self::OutboxTotal => "slow consumer: the server's outbox memory is full",

@@ -28,6 +28,7 @@ use crate::metrics;
 use crate::metrics::ShardCounters;
 use crate::metrics::health::Health;
 use crate::server::keys::Keeper;
+use crate::server::operator::Operator;
 use crate::shard::Identity;
 use crate::shard::link;
 use crate::shard::mailbox::Doorbell;
@@ -42,6 +43,7 @@ mod emf;
 mod host;
 mod keys;
 pub mod logs;
+pub mod operator;
 mod options;
 mod reload;
 
@@ -86,6 +88,8 @@ struct Running {
     keys: mpsc::Sender<()>,
     /// The certificate, where the public listener has one.
     reload: Option<certificates::Reload>,
+    /// For the doors that operators come through.
+    _operator: Operator,
 }
 
 fn start(loaded: &Loaded) -> Result<Running, StartError> {
@@ -106,6 +110,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let health = Arc::new(with_relay(health, &counters, resolved.relay));
     let (mut mailboxes, doorbells) = Mailboxes::connect(cores, settings.relay.mailbox_messages);
     let outside = Mailboxes::open(&mut mailboxes, &doorbells);
+    let _operator = Operator::start(settings, clock, &mut mailboxes, &doorbells)?;
     let (sender, events) = mpsc::channel();
     // Before the first shard, so that no signal finds the default handler.
     listen_for_signals(sender.clone())?;
@@ -160,7 +165,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
         settings,
         host: &host,
     });
-    Ok(Running { health, doorbells, shards, events, live, emf, keys, reload })
+    Ok(Running { health, doorbells, shards, events, live, emf, keys, reload, _operator })
 }
 
 /// Tells health and counters which relay this is.

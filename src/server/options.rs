@@ -187,6 +187,7 @@ pub(super) fn redis_options(
             Envelope::Article => envelope::Form::Article,
         },
         key: relay.hmac_key.as_ref().map(|it| envelope::Key::new(it.reveal().as_bytes())),
+        reads_revoked: settings.auth.is_on() && relay.hmac_key.is_some(),
         hmac_window: relay.hmac_window,
         origin: origin.into(),
         outbox_timeout: relay.outbox_seconds,

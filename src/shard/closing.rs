@@ -214,6 +214,7 @@ fn error_of(reason: CloseReason) -> Option<ConnectionError> {
         CloseReason::Disconnected
         | CloseReason::PeerClosed(_)
         | CloseReason::Draining
+        | CloseReason::Expelled
         | CloseReason::Refused => return None,
         CloseReason::Frame(error) => match error.close_code() {
             1007 => ConnectionError::Utf8,

@@ -8,6 +8,7 @@ use crate::broker::session::Session;
 use crate::proto::http;
 use crate::proto::stomp;
 use crate::proto::ws;
+use crate::shard::waiting::Parked;
 use crate::stdx::rate::Pace;
 use crate::stdx::slab::Key;
 use crate::stdx::time::Instant;
@@ -100,6 +101,8 @@ pub(super) struct Stomp {
     pub(super) decoder: stomp::Decoder,
     pub(super) session: Session,
     pub(super) pace: Pace,
+    /// Its CONNECT, while that waits; then nothing it sends is looked at.
+    pub(super) parked: Option<Box<Parked>>,
 }
 
 #[derive(Debug)]

@@ -202,6 +202,7 @@ impl Shard {
                 decoder: stomp::Decoder::new(self.options.stomp),
                 session: Session::new(session_id, token.map(Box::from)),
                 pace: Pace::default(),
+                parked: None,
             }))
         };
         Ok((phase, origin.is_some()))

@@ -34,6 +34,8 @@ mod sending;
 mod state;
 mod tasks;
 mod timers;
+mod turns;
+mod waiting;
 
 pub use admission::Admission;
 pub use admission::ProxyProtocol;

@@ -96,6 +96,8 @@ pub(super) struct Core {
     /// TLS, where the listener speaks it.
     pub(super) secure: Option<secure::Listener>,
     pub(super) flush: Notify,
+    /// CONNECTs wait for their turn.
+    pub(super) waiting: Notify,
     /// Readers that wait for credit.
     pub(super) starved: RefCell<Vec<Waker>>,
     load: RefCell<Load>,
@@ -143,6 +145,7 @@ pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
         },
         secure: setup.certificates.map(secure::Listener::new),
         flush: Notify::default(),
+        waiting: Notify::default(),
         starved: RefCell::default(),
         load: RefCell::default(),
         options,
@@ -150,6 +153,7 @@ pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
     monoio::spawn(Rc::clone(&core).accept_all(listener));
     monoio::spawn(Rc::clone(&core).flush_all());
     monoio::spawn(Rc::clone(&core).take_mail());
+    monoio::spawn(Rc::clone(&core).admit_all());
     match core.poller {
         Some(_) => drop(monoio::spawn(Rc::clone(&core).poll_all())),
         None => drop(monoio::spawn(Rc::clone(&core).shake_all())),
@@ -377,8 +381,12 @@ impl Core {
 
     /// Wakes the flush when the shard has put something out.
     pub(super) fn notify(&self) {
-        if self.shard.borrow().has_output() || !self.starved.borrow().is_empty() {
+        let shard = self.shard.borrow();
+        if shard.has_output() || !self.starved.borrow().is_empty() {
             self.flush.notify();
+        }
+        if shard.has_waiting() {
+            self.waiting.notify();
         }
     }
 

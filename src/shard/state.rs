@@ -40,6 +40,7 @@ use crate::shard::connection::Head;
 use crate::shard::connection::Phase;
 use crate::shard::flush::Action;
 use crate::shard::log_limit::LogLimit;
+use crate::shard::waiting::Waiting;
 use crate::stdx::bytes::Meter;
 use crate::stdx::bytes::Shared;
 use crate::stdx::random::Random;
@@ -161,6 +162,7 @@ pub struct Shard {
     pub(super) audit_limit: LogLimit,
     pub(super) seats: Seats,
     pub(super) handshakes_pace: Pace,
+    pub(super) waiting: Waiting,
     /// Judges tokens, where they are needed.
     pub(super) verifier: Option<Verifier>,
     /// While the shard has no credit, and so reads nothing; then the end of the last long pause.
@@ -249,6 +251,7 @@ impl Shard {
             audit_limit: LogLimit::new(),
             seats: Seats::new(*id, counters.len(), *home_seed, options.admission.seats),
             handshakes_pace: Pace::default(),
+            waiting: Waiting::default(),
             verifier: (options.auth.as_ref())
                 .map(|it| Verifier::new(it.verifier.clone(), Arc::clone(&it.keys))),
             paused: Pause::default(),

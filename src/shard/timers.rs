@@ -41,6 +41,7 @@ impl Shard {
         }
         self.due = due;
         self.count_verifier();
+        self.expire_keyless(now.instant);
         self.tick_relay(now);
         self.settle(now);
     }

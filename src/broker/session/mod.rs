@@ -81,6 +81,10 @@ pub struct Context<'a> {
     pub rules: &'a Rules,
     /// Judges tokens, where they are needed.
     pub verifier: Option<&'a mut Verifier>,
+    /// Whether a CONNECT may wait for a key that is missing.
+    pub learns_keys: bool,
+    /// Whether others wait for one.
+    pub awaits_keys: bool,
     /// Prefix of the message ids of this shard.
     pub node: &'a str,
     /// Counts the messages of this shard.
@@ -117,6 +121,10 @@ pub struct Session {
     token: Option<Box<auth::Token>>,
     /// The token that came with the upgrade, until CONNECT.
     http_token: Option<Box<str>>,
+    /// The key of its token was missing: CONNECT is to come again.
+    lacks_key: bool,
+    /// Which has happened.
+    has_waited: bool,
     /// Hashed with a secret: clients choose the ids.
     subscriptions: HashMap<Box<str>, Entry>,
     transactions: Vec<Transaction>,
@@ -162,6 +170,8 @@ impl Session {
             is_named: false,
             token: None,
             http_token,
+            lacks_key: false,
+            has_waited: false,
             subscriptions: HashMap::default(),
             transactions: Vec::new(),
             receipts_pending: 0,

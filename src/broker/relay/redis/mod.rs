@@ -36,6 +36,7 @@ mod nodes;
 mod options;
 mod publisher;
 mod receive;
+mod record;
 mod surface;
 mod topology;
 mod translate;
@@ -60,6 +61,7 @@ use crate::broker::relay::redis::link::Link;
 use crate::broker::relay::redis::link::Part;
 use crate::broker::relay::redis::node::Node;
 use crate::broker::relay::redis::publisher::Publisher;
+use crate::broker::relay::redis::record::Record;
 use crate::broker::relay::redis::topology::NodeId;
 use crate::broker::relay::redis::topology::Routes;
 use crate::broker::relay::redis::translate::Translator;
@@ -115,6 +117,7 @@ pub struct Redis {
     publisher: Publisher,
     translator: Translator,
     gate: Gate,
+    record: Record,
     events: VecDeque<Event>,
     actions: VecDeque<LinkAction>,
     notes: VecDeque<Note>,
@@ -156,6 +159,7 @@ impl Redis {
             publisher: Publisher::new(&options),
             translator: Translator::new(Arc::clone(&options)),
             gate: Gate::default(),
+            record: Record::default(),
             events: VecDeque::new(),
             actions: VecDeque::new(),
             notes: VecDeque::new(),
@@ -339,6 +343,7 @@ impl Redis {
         }
         self.open_due(now);
         self.refresh(now);
+        self.ask_revoked(now);
         self.mark_dirty();
     }
 

@@ -184,7 +184,7 @@ impl Redis {
         }
     }
 
-    fn dropped(&mut self, why: Dropped, name: &[u8]) {
+    pub(super) fn dropped(&mut self, why: Dropped, name: &[u8]) {
         self.counts.drop(why);
         let text = format!("dropped a message on {}: {}", cleaned(name), why.as_str());
         self.note(Level::Warn, text);
