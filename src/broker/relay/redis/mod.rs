@@ -36,6 +36,7 @@ mod nodes;
 mod options;
 mod publisher;
 mod receive;
+mod recent;
 mod record;
 mod surface;
 mod topology;
@@ -61,6 +62,7 @@ use crate::broker::relay::redis::link::Link;
 use crate::broker::relay::redis::link::Part;
 use crate::broker::relay::redis::node::Node;
 use crate::broker::relay::redis::publisher::Publisher;
+use crate::broker::relay::redis::recent::Recent;
 use crate::broker::relay::redis::record::Record;
 use crate::broker::relay::redis::topology::NodeId;
 use crate::broker::relay::redis::topology::Routes;
@@ -117,6 +119,7 @@ pub struct Redis {
     publisher: Publisher,
     translator: Translator,
     gate: Gate,
+    recent: Recent,
     record: Record,
     events: VecDeque<Event>,
     actions: VecDeque<LinkAction>,
@@ -159,6 +162,7 @@ impl Redis {
             publisher: Publisher::new(&options),
             translator: Translator::new(Arc::clone(&options)),
             gate: Gate::default(),
+            recent: Recent::default(),
             record: Record::default(),
             events: VecDeque::new(),
             actions: VecDeque::new(),
@@ -338,6 +342,9 @@ impl Redis {
     /// After every input that can change what is up or due.
     fn finish(&mut self, now: Instant) {
         if self.options.mode == Mode::Sharded {
+            if std::mem::take(&mut self.interests.has_moved) {
+                self.recent.note_moved(now);
+            }
             self.retire();
             self.ask_topology(now);
         }
