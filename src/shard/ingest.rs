@@ -97,6 +97,7 @@ impl Shard {
         let Stomp { ws: messages, decoder, session, pace } = stomp;
         loop {
             let event = guarded_decode(messages, input)?;
+            let mut has_spoken = false;
             let mut payload = match event {
                 None => return Ok(()),
                 Some(ws::Event::Text(payload) | ws::Event::Binary(payload)) => payload,
@@ -128,6 +129,7 @@ impl Shard {
                         Ok(Some(stomp::Event::HeartBeat)) => Step::Again,
                         Ok(Some(stomp::Event::Frame(frame))) => {
                             counters.messages_received.add(1);
+                            has_spoken = true;
                             if rate != 0 {
                                 over = pace.take(now.instant, 1, rate);
                             }
@@ -158,6 +160,9 @@ impl Shard {
                 if matches!(step, Step::Done) {
                     break;
                 }
+            }
+            if has_spoken && let Some(connection) = self.connections.get_mut(id.0) {
+                connection.active_at = now.instant;
             }
         }
     }
