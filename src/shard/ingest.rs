@@ -141,6 +141,7 @@ impl Shard {
         mut payload: &mut [u8],
     ) -> Result<(), CloseReason> {
         loop {
+            let mut has_spoken = false;
             let options = &*self.options;
             let mut context = Context {
                 now,
@@ -163,6 +164,7 @@ impl Shard {
                     Ok(Some(stomp::Event::HeartBeat)) => Step::Again,
                     Ok(Some(stomp::Event::Frame(frame))) => {
                         counters.messages_received.add(1);
+                        has_spoken = true;
                         if rate != 0 {
                             over = pace.take(now.instant, 1, rate);
                         }
@@ -185,6 +187,9 @@ impl Shard {
                 self.outputs.clear();
                 return Err(CloseReason::Internal);
             };
+            if has_spoken && let Some(connection) = self.connections.get_mut(id.0) {
+                connection.active_at = now.instant;
+            }
             decoder.set_version(session.version());
             self.throttle(now, id, over);
             if !self.outputs.is_empty() {

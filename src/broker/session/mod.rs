@@ -1,11 +1,12 @@
 //! One client's STOMP session: what each of its frames means, given who it is and what it may.
 //!
-//! This file has the session's state and its ends; `connect`, `auth`, `frames` and `replies` have
-//! the rest.
+//! This file has the session's state and its ends; `connect`, `auth`, `frames`, `replies` and
+//! `leaving` have the rest.
 
 mod auth;
 mod connect;
 mod frames;
+mod leaving;
 mod output;
 mod replies;
 
@@ -29,6 +30,7 @@ use crate::stdx::time::Instant;
 use crate::stdx::time::Now;
 
 pub use crate::broker::session::auth::AuthOptions;
+pub use crate::broker::session::leaving::Leaving;
 pub use crate::broker::session::output::Asked;
 pub use crate::broker::session::output::Output;
 pub use crate::broker::session::output::Publications;
@@ -147,6 +149,7 @@ struct Entry {
     key: Option<SubscriptionKey>,
     hears_errors: bool,
     hears_session: bool,
+    hears_events: bool,
     has_id: bool,
 }
 
