@@ -3,6 +3,8 @@
 //! It reads counters and the process's health; it must never know the insides of a connection, and
 //! nothing it does can hold a shard.
 
+mod dashboard;
+
 use std::fmt;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -95,6 +97,7 @@ fn routes(view: View) -> Router {
         .route("/actuator/health/readiness", get(health))
         .route("/metrics", get(scrape))
         .route("/actuator/prometheus", get(scrape))
+        .merge(dashboard::routes())
         .fallback(unknown)
         .with_state(view)
 }
@@ -117,7 +120,7 @@ async fn scrape(State(view): State<View>, headers: HeaderMap) -> Response {
 }
 
 async fn unknown(OriginalUri(uri): OriginalUri) -> Response {
-    let body = format!("nothing at {}; see /actuator/health and /metrics\n", uri.path());
+    let body = format!("nothing at {}; see /, /actuator/health and /metrics\n", uri.path());
     (StatusCode::NOT_FOUND, body).into_response()
 }
 

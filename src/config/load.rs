@@ -276,6 +276,10 @@ impl Loaded {
                 "raise it, lower limits.outbox_bytes, or give auto",
             ));
         }
+        if self.settings.drain.deadline <= self.settings.drain.window {
+            let problem = "not longer than drain.window, so that the closes could not be spread";
+            return Err(self.wrong("drain.deadline", problem, "raise it, or lower drain.window"));
+        }
         if !self.settings.metrics.service.is_ascii() {
             let problem = "CloudWatch takes no dimension with other characters than ASCII";
             return Err(self.wrong("metrics.service", problem, "use ASCII characters only"));
@@ -488,8 +492,8 @@ mod tests {
 
     #[test]
     fn settings_of_later_versions_say_so() {
-        let expected = "(file:1): this version has no drain window yet; remove the setting";
-        check_file("drain.window = 'x'", &format!("drain.window {expected}"));
+        let expected = "(file:1): this version has no message history yet; remove the setting";
+        check_file("history.url = 'x'", &format!("history.url {expected}"));
         check_environment(
             &[("RINGWAY_SERVER_DEMO", "x")],
             "RINGWAY_SERVER_DEMO (environment RINGWAY_SERVER_DEMO): this version has no demo page \

@@ -37,6 +37,7 @@ use crate::server::StartError;
 use crate::server::auth;
 use crate::shard;
 use crate::shard::Admission;
+use crate::shard::DrainOptions;
 use crate::shard::Options;
 use crate::shard::link;
 use crate::stdx::cidr::Cidr;
@@ -103,6 +104,11 @@ pub(super) fn shard_options(
         outbox_bytes_max: resolved.outbox_bytes,
         outbox_timeout: limits.outbox_seconds,
         outbox_total_bytes_max: resolved.outbox_total_bytes / resolved.cores,
+        drain: DrainOptions {
+            window: settings.drain.window,
+            deadline: settings.drain.deadline,
+            connection_age_max: settings.server.max_connection_age,
+        },
         mailbox_max: settings.relay.mailbox_messages,
         redis: redis_options(settings, resolved.cores, origin).map(Arc::new),
     })
@@ -187,6 +193,7 @@ pub(super) fn redis_options(
             Envelope::Article => envelope::Form::Article,
         },
         key: relay.hmac_key.as_ref().map(|it| envelope::Key::new(it.reveal().as_bytes())),
+        reads_revoked: settings.auth.is_on() && relay.hmac_key.is_some(),
         hmac_window: relay.hmac_window,
         origin: origin.into(),
         outbox_timeout: relay.outbox_seconds,

@@ -8,6 +8,7 @@ use crate::broker::session::Session;
 use crate::proto::http;
 use crate::proto::stomp;
 use crate::proto::ws;
+use crate::shard::waiting::Parked;
 use crate::stdx::rate::Pace;
 use crate::stdx::slab::Key;
 use crate::stdx::time::Instant;
@@ -54,6 +55,10 @@ pub(super) struct Connection {
     /// When it was accepted, and from the upgrade on when that was.
     pub(super) opened_at: Instant,
     pub(super) received_at: Instant,
+    /// When it last said something but heart-beats.
+    pub(super) active_at: Instant,
+    /// When it is as old as it may be.
+    pub(super) leaves_at: Option<Instant>,
     /// When bytes were last put into the outbox.
     pub(super) written_at: Instant,
     pub(super) pinged_at: Option<Instant>,
@@ -100,6 +105,8 @@ pub(super) struct Stomp {
     pub(super) decoder: stomp::Decoder,
     pub(super) session: Session,
     pub(super) pace: Pace,
+    /// Its CONNECT, while that waits; then nothing it sends is looked at.
+    pub(super) parked: Option<Box<Parked>>,
 }
 
 #[derive(Debug)]
@@ -124,6 +131,8 @@ impl Connection {
             is_browser: false,
             opened_at: now,
             received_at: now,
+            active_at: now,
+            leaves_at: None,
             written_at: now,
             pinged_at: None,
             armed: Tick::NEVER,

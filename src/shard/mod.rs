@@ -7,9 +7,9 @@
 //! monoio runtime; the simulation in `tests/sim` carries them by the numbers of a seed.
 //!
 //! Read `state` (what a shard is), `connection`, `handshake` (HTTP), `admission`, `ingest` (bytes
-//! to frames), `apply` (frames to effects), `auth`, `relay`, `fanout`, `flush`, `closing`,
-//! `timers`, then `mailbox`, `runtime`, `carry` and `polled`, `link` (connections to Redis) and
-//! `secure` (TLS of the listener).
+//! to frames), `apply` (frames to effects), `auth`, `relay`, `fanout`, `flush`, `closing`, `drain`,
+//! `timers`, then `mailbox`, `runtime`, `carry`, `polled` and `ending`, `link` (connections to
+//! Redis) and `secure` (TLS of the listener).
 #![forbid(unsafe_code)]
 
 mod admission;
@@ -18,6 +18,8 @@ mod auth;
 mod carry;
 mod closing;
 mod connection;
+mod drain;
+mod ending;
 mod fanout;
 mod flush;
 mod handshake;
@@ -34,12 +36,15 @@ mod sending;
 mod state;
 mod tasks;
 mod timers;
+mod turns;
+mod waiting;
 
 pub use admission::Admission;
 pub use admission::ProxyProtocol;
 pub use auth::AuthOptions;
 pub use auth::Notice;
 pub use connection::ConnectionId;
+pub use drain::DrainOptions;
 pub use flush::Action;
 pub use state::Identity;
 pub use state::Options;

@@ -38,8 +38,11 @@ use crate::shard::connection::Connection;
 use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Head;
 use crate::shard::connection::Phase;
+use crate::shard::drain::Drain;
+use crate::shard::drain::DrainOptions;
 use crate::shard::flush::Action;
 use crate::shard::log_limit::LogLimit;
+use crate::shard::waiting::Waiting;
 use crate::stdx::bytes::Meter;
 use crate::stdx::bytes::Shared;
 use crate::stdx::random::Random;
@@ -99,6 +102,8 @@ pub struct Options {
     pub outbox_timeout: Duration,
     /// Most bytes that all outboxes of this shard hold.
     pub outbox_total_bytes_max: usize,
+    /// How sessions are let go.
+    pub drain: DrainOptions,
     /// Length of a mailbox to another shard, in mails.
     pub mailbox_max: usize,
     /// The relay through Redis; `None` is the embedded one.
@@ -161,10 +166,12 @@ pub struct Shard {
     pub(super) audit_limit: LogLimit,
     pub(super) seats: Seats,
     pub(super) handshakes_pace: Pace,
+    pub(super) waiting: Waiting,
     /// Judges tokens, where they are needed.
     pub(super) verifier: Option<Verifier>,
     /// While the shard has no credit, and so reads nothing; then the end of the last long pause.
     pub(super) paused: Pause,
+    pub(super) drain: Option<Drain>,
     pub(super) is_draining: bool,
     /// Nothing is read any more before what is owed has been answered.
     pub(super) is_silenced: bool,
@@ -249,9 +256,11 @@ impl Shard {
             audit_limit: LogLimit::new(),
             seats: Seats::new(*id, counters.len(), *home_seed, options.admission.seats),
             handshakes_pace: Pace::default(),
+            waiting: Waiting::default(),
             verifier: (options.auth.as_ref())
                 .map(|it| Verifier::new(it.verifier.clone(), Arc::clone(&it.keys))),
             paused: Pause::default(),
+            drain: None,
             is_draining: false,
             is_silenced: false,
             random,
@@ -298,7 +307,9 @@ impl Shard {
                 self.handshakes_count -= 1;
                 self.counters.handshakes.of(Handshake::Abandoned).add(1);
             }
-            Phase::Closing(closing) if closing.was_active => self.leave_active(),
+            Phase::Closing(closing) if closing.was_active => {
+                self.note_gone(!closing.is_write_ended)
+            }
             Phase::Closing(_) | Phase::Stomp(_) | Phase::Echo(_) | Phase::Taken => {}
         }
         // Before the limits are looked at: what it held is free.

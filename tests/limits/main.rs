@@ -16,3 +16,4 @@ mod silence;
 mod sizes;
 mod tokens;
 mod transactions;
+mod waiting;

@@ -9,6 +9,7 @@ use crate::broker::publication::Publication;
 use crate::broker::refusal::Code;
 use crate::broker::refusal::Refusal;
 use crate::broker::router;
+use crate::broker::router::Interest;
 use crate::broker::session::Context;
 use crate::broker::session::DISCONNECT_TIMEOUT;
 use crate::broker::session::Entry;
@@ -109,10 +110,15 @@ impl Session {
             key: None,
             hears_errors: false,
             hears_session: false,
+            hears_events: false,
             has_id: false,
         });
         entry.hears_errors = destination == router::ERRORS;
         entry.hears_session = destination == router::SESSION;
+        entry.hears_events = match &interest {
+            Interest::Exact { .. } => destination == router::SERVER_EVENTS,
+            Interest::Pattern(pattern) => pattern.matches(router::SERVER_EVENTS),
+        };
         let is_late = entry.hears_session && self.token.as_ref().is_some_and(|it| it.is_warned());
         entry.has_id = shown_id.is_some();
         self.receipts_pending += usize::from(receipt.is_some());

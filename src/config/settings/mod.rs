@@ -48,6 +48,8 @@ pub struct Settings {
     pub admission: AdmissionSettings,
     /// `stomp.*`
     pub stomp: StompSettings,
+    /// `drain.*`
+    pub drain: DrainSettings,
     /// `metrics.*`
     pub metrics: MetricsSettings,
     /// `log.*`
@@ -89,8 +91,8 @@ pub struct ServerSettings {
     pub first_frame_timeout: Duration,
     /// How long a peer has to answer our close frame.
     pub close_timeout: Duration,
-    /// How long the end of the process may take.
-    pub shutdown_timeout: Duration,
+    /// How old a connection may be; zero means that it may be of any age.
+    pub max_connection_age: Duration,
 }
 
 /// `admin.*`: the listener for operators.
@@ -159,6 +161,15 @@ pub struct StompSettings {
     pub heart_beat_max: Duration,
     /// What a refused frame costs.
     pub refusal: Refusal,
+}
+
+/// `drain.*`: how the process lets its connections go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrainSettings {
+    /// Over how long the closes of a full server are spread.
+    pub window: Duration,
+    /// By when the process has ended.
+    pub deadline: Duration,
 }
 
 /// `metrics.*`: who may read them, and what CloudWatch is told.
@@ -308,7 +319,7 @@ impl Settings {
                 handshake_timeout: values.time("server.handshake_timeout"),
                 first_frame_timeout: values.time("server.first_frame_timeout"),
                 close_timeout: values.time("server.close_timeout"),
-                shutdown_timeout: values.time("server.shutdown_timeout"),
+                max_connection_age: values.time("server.max_connection_age"),
             },
             admin: AdminSettings {
                 listen: values.address("admin.listen"),
@@ -327,6 +338,10 @@ impl Settings {
                 heart_beat_min: values.time("stomp.heart_beat_min"),
                 heart_beat_max: values.time("stomp.heart_beat_max"),
                 refusal: values.choice("stomp.refusal", Refusal::NAMES),
+            },
+            drain: DrainSettings {
+                window: values.time("drain.window"),
+                deadline: values.time("drain.deadline"),
             },
             metrics: MetricsSettings {
                 emf: values.switch("metrics.emf"),

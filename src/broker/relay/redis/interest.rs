@@ -56,8 +56,8 @@ pub(super) struct Interest {
     pub(super) slot: u16,
     /// Whose it is; `None` while the slot has no owner.
     pub(super) node: Option<NodeId>,
-    /// Whose it was, until the other one is asked. What comes from anybody else is dropped: the
-    /// servers that share a slot each give out what any of them is given.
+    /// Whose it was, until the first message of the other one: none may be missed in between, and
+    /// none may come from here after it.
     pub(super) former: Option<NodeId>,
     pub(super) wire: Wire,
     /// In its node's queue.
@@ -107,8 +107,11 @@ impl Interest {
         self.is_glob() == is_glob && self.name.as_bytes() == name
     }
 
-    /// Whether what `node` says of it counts.
-    pub(super) fn is_heard_from(&self, node: Option<NodeId>) -> bool {
+    /// Whether a message that `node` has for it counts.
+    pub(super) fn hears(&mut self, node: Option<NodeId>) -> bool {
+        if self.node == node {
+            self.former = None;
+        }
         node.is_some() && (self.node == node || self.former == node)
     }
 
