@@ -571,7 +571,7 @@ run "setting_that_is_none" {
   command = plan
 
   variables {
-    settings = { RINGWAY_LIMITS = "1" }
+    settings = { "ringway-limits" = "1" }
   }
 
   expect_failures = [var.settings]

@@ -4,6 +4,7 @@
 //! nothing it does can hold a shard.
 
 mod dashboard;
+mod listener;
 
 use std::fmt;
 use std::net::TcpListener;
@@ -24,6 +25,7 @@ use axum::response::IntoResponse;
 use axum::response::Response;
 use axum::routing::get;
 
+use crate::admin::listener::Bounded;
 use crate::metrics;
 use crate::metrics::Info;
 use crate::metrics::ShardCounters;
@@ -86,7 +88,7 @@ pub fn serve(listener: TcpListener, view: View) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        axum::serve(listener, routes(view)).await
+        axum::serve(Bounded::new(listener), routes(view)).await
     })
 }
 

@@ -107,12 +107,18 @@ impl Interest {
         self.is_glob() == is_glob && self.name.as_bytes() == name
     }
 
-    /// Whether a message that `node` has for it counts.
+    /// Whether a message that `node` has for it counts: what comes before the confirmation was said
+    /// when the channel was there an earlier time.
     pub(super) fn hears(&mut self, node: Option<NodeId>) -> bool {
-        if self.node == node {
+        let is_confirmed = match self.wire {
+            Wire::Inside | Wire::Leaving => true,
+            Wire::Out | Wire::Entering => false,
+        };
+        if self.node == node && is_confirmed {
             self.former = None;
+            return true;
         }
-        node.is_some() && (self.node == node || self.former == node)
+        node.is_some() && self.former == node
     }
 
     /// Redis knows nothing of it any more.

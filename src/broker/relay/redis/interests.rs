@@ -310,7 +310,9 @@ impl Interests {
             self.finish_restoring(key);
             let interest = self.interests.get_mut(key).expect("it was there a line ago");
             self.has_moved |= interest.node.is_some();
-            interest.former = interest.node.filter(|_| interest.wire != Wire::Out);
+            if interest.wire != Wire::Out {
+                interest.former = interest.node;
+            }
             interest.reset();
             interest.node = node;
             if !interest.is_wanted {
