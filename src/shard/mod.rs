@@ -24,6 +24,7 @@ mod fanout;
 mod flush;
 mod handshake;
 mod ingest;
+mod invariants;
 pub mod link;
 mod load;
 mod log_limit;
