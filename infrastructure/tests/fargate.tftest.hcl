@@ -87,6 +87,11 @@ run "balancer" {
     condition     = length(aws_wafv2_web_acl.main) == 1 && length(aws_wafv2_web_acl_association.main) == 1
     error_message = "The firewall must stand before the alb."
   }
+
+  assert {
+    condition     = toset([for it in aws_wafv2_web_acl_logging_configuration.main[0].redacted_fields : it.single_header[0].name if 0 < length(it.single_header)]) == toset(["authorization", "cookie", "sec-websocket-protocol"])
+    error_message = "No token may be logged, wherever it travels."
+  }
 }
 
 run "task" {

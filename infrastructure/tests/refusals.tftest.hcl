@@ -571,7 +571,7 @@ run "setting_that_is_none" {
   command = plan
 
   variables {
-    settings = { "ringway-limits" = "1" }
+    settings = { MESSAGE_BYTES = "1" }
   }
 
   expect_failures = [var.settings]

@@ -58,12 +58,11 @@ class TaskDefinition(unittest.TestCase):
             ('controls', lambda it, c: c['systemControls'].append(
                 {'namespace': 'net.core.netdev_max_backlog', 'value': '65536'})),
             ('files', lambda it, c: c['ulimits'][0].update(softLimit=20999, hardLimit=20999)),
-            ('stop', lambda it, c: c.update(stopTimeout=60)),
-            ('drain', lambda it, c: c['environment'].append(
-                {'name': 'RINGWAY_DRAIN_DEADLINE', 'value': '120s'})
-                if not any(e['name'] == 'RINGWAY_DRAIN_DEADLINE' for e in c['environment'])
-                else [e.update(value='120s') for e in c['environment']
-                      if e['name'] == 'RINGWAY_DRAIN_DEADLINE']),
+            ('stop', lambda it, c: c.update(stopTimeout=115)),
+            ('drain', lambda it, c: [e.update(value='120s') for e in c['environment']
+                                     if e['name'] == 'RINGWAY_DRAIN_DEADLINE']),
+            ('no drain', lambda it, c: [e.update(name='RINGWAY_DRAIN') for e in c['environment']
+                                        if e['name'] == 'RINGWAY_DRAIN_DEADLINE']),
             ('shell', lambda it, c: c['healthCheck'].update(command=['CMD-SHELL', 'true'])),
             ('root', lambda it, c: c.update(user='0')),
             ('read-only', lambda it, c: c.update(readonlyRootFilesystem=False)),
