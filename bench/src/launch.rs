@@ -20,6 +20,7 @@ use rustix::process::Signal;
 
 use crate::clock;
 use crate::cpu;
+use crate::interrupt;
 use crate::plan::Place;
 use crate::plan::fill;
 use crate::url::Url;
@@ -88,6 +89,7 @@ impl Server {
     fn await_ready(&mut self, is_known: bool, timeout: Duration) -> anyhow::Result<()> {
         let deadline = clock::now() + timeout;
         loop {
+            interrupt::check()?;
             self.ensure_alive()?;
             let (url, admin) = find_addresses(&self.output())?;
             if is_known && TcpStream::connect_timeout(&self.url.address, LOOK_EVERY).is_ok() {
@@ -158,11 +160,14 @@ impl Server {
         }
         rustix::process::kill_process(Pid::from_child(&self.child), Signal::TERM)?;
         let deadline = clock::now() + STOP_TIMEOUT;
-        while clock::now() < deadline {
+        while clock::now() < deadline && !interrupt::is_wanted() {
             if self.child.try_wait()?.is_some() {
                 return Ok(());
             }
             std::thread::sleep(LOOK_EVERY);
+        }
+        if interrupt::is_wanted() {
+            return Ok(());
         }
         eprintln!("  {} did not end within {STOP_TIMEOUT:?} of SIGTERM and was killed", self.name);
         Ok(())

@@ -89,6 +89,9 @@ impl Page {
             format!("{case}, {}, round {}", escape(&record.subjects[run.subject].name), run.round)
         };
         let mut faults = String::new();
+        for failure in &record.failures {
+            faults.push_str(&format!("<li class=\"bad\">{}</li>\n", escape(failure)));
+        }
         let mut warnings = String::new();
         let mut warned_count = 0;
         for run in &record.runs {
@@ -249,6 +252,7 @@ mod tests {
             subjects: vec![record::Subject { name, ..record::Subject::default() }],
             cases: vec![record::Case::default()],
             runs: Vec::new(),
+            failures: Vec::new(),
             rows: Vec::new(),
             is_clean: true,
         };

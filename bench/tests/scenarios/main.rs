@@ -1,6 +1,7 @@
 //! Each scenario at small size: against a plain peer, and against a STOMP server that misbehaves on
 //! purpose.
 
+mod command_line;
 mod ringway;
 mod support;
 
