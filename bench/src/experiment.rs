@@ -70,11 +70,10 @@ pub fn check<'a>(experiment: &'a Experiment, manner: &Manner) -> anyhow::Result<
 pub fn run(experiment: &Experiment, manner: &Manner, program: &Path) -> anyhow::Result<Record> {
     let subjects = check(experiment, manner)?;
     interrupt::listen()?;
-    let name = experiment.cases.first().map_or("", |case| case.name.as_str());
     let mut record = Record {
         format: record::FORMAT.to_owned(),
         version: record::VERSION,
-        title: manner.title.clone().unwrap_or_else(|| name.to_owned()),
+        title: manner.title.clone().unwrap_or_else(|| experiment.title()),
         environment: Environment::look_around()?,
         subjects: subjects.iter().map(|it| unseen(it)).collect(),
         cases: experiment.cases.iter().map(told).collect(),

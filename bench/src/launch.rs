@@ -201,10 +201,15 @@ fn spawn_on(cpus: &[usize], command: &mut Command) -> anyhow::Result<Child> {
     Ok(spawned?)
 }
 
-/// A port that is free now; another may take it before the server does, which is then told.
+/// A port that is free now, of those below the ones that the kernel gives away by itself: another
+/// program that asks for any port does not get it before a slow server does.
 fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("no port is free")?;
-    Ok(listener.local_addr()?.port())
+    const PORTS: u64 = 12_000;
+    let start = clock::to_shared_ns(clock::now()) / 1000 + u64::from(std::process::id());
+    (0..PORTS)
+        .filter_map(|step| u16::try_from(20_000 + (start + step) % PORTS).ok())
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .context("no port is free")
 }
 
 /// Finds the addresses in what a server prints: `listening on ws://HOST:PORT/PATH`, or `wss://…`,
@@ -278,6 +283,13 @@ mod tests {
             ..Place::default()
         };
         Server::start("it", &place, Path::new("/somewhere"), Path::new("/nowhere/bench"))
+    }
+
+    #[test]
+    fn a_free_port_is_none_that_the_kernel_gives_to_others() {
+        let port = free_port().unwrap();
+        assert!((20_000..32_000).contains(&port), "{port}");
+        drop(TcpListener::bind(("127.0.0.1", port)).unwrap());
     }
 
     #[test]

@@ -70,10 +70,11 @@ impl Page {
         let environment = &record.environment;
         let rounds = record.runs.iter().map(|it| it.round).max().unwrap_or(0);
         self.add(&format!(
-            "<p class=\"dim\">{} · {} CPUs · {} · {rounds} rounds · load {:.2} at the start</p>\n",
+            "<p class=\"dim\">{} · {} CPUs · {} · {rounds} {} · load {:.2} at the start</p>\n",
             escape(&environment.cpu_model),
             environment.cpus_count,
             escape(environment.kernel.split(" #").next().unwrap_or_default()),
+            if rounds == 1 { "round" } else { "rounds" },
             environment.load_average
         ));
         self.faults(record);

@@ -194,7 +194,7 @@ function curve(parent, groups, heading, caption) {
   });
   const most = x[x.length - 1];
   plot(parent, { title: heading, caption, x, xLabel: "share of all", yLabel: "µs", series, xLog: true, yLog: true, xTicks: nines,
-    splits: [1, 2, 10, 100, 1e3, 1e4, 1e5, 1e6].filter((it) => it <= most && (it !== 1 || most <= 1e3)) });
+    splits: [1, 2, 10, 100, 1e3, 1e4, 1e5, 1e6].filter((it) => it <= most && (it !== 1 || most <= 100)) });
 }
 
 // How runs went.

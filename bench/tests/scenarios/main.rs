@@ -52,7 +52,7 @@ fn misbehaving(fault: Fault, every: usize) -> Addresses {
 fn stomp(scenario: &str, addresses: &Addresses, settings: &str) -> String {
     format!(
         "scenario = '{scenario}'\nurl = 'ws://{}/ws'\nconnections = 4\nwarm-up = 0.1\n\
-         seconds = 0.5\nsettle = 0.5\ntimeout = 5.0\nheart-beat = 0\n[[case]]\n{settings}",
+         seconds = 0.5\nsettle = 2.0\ntimeout = 5.0\nheart-beat = 0\n[[case]]\n{settings}",
         addresses.websocket
     )
 }
