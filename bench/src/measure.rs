@@ -42,6 +42,12 @@ impl Reading {
         let at = clock::now();
         Ok(Self { at, server_ns, server_waited_ns, generator_ns, generator_waited_ns })
     }
+
+    /// The same for work that begins later: until then nobody has anything to do.
+    #[must_use]
+    pub fn beginning_at(self, at: Instant) -> Self {
+        Self { at, ..self }
+    }
 }
 
 /// What was used between two readings.
