@@ -59,6 +59,11 @@ pub(super) fn shard_options(
     let routes: Vec<RouteOptions> = settings.routes.iter().map(route).collect();
     let router =
         Router::new(&routes, limits.destination_bytes).map_err(|error| StartError(error.0))?;
+    let schema = |it: &RouteSettings| it.schema.as_ref().map(|it| it.schema.clone());
+    let router = match settings.routes.iter().any(|it| it.schema.is_some()) {
+        true => router.with_schemas(settings.routes.iter().map(schema).collect()),
+        false => router,
+    };
     let origins = OriginPatterns::parse(settings.auth.origins.iter().map(String::as_str))
         .map_err(|error| StartError(format!("auth.origins: {error}")))?;
     let message_bytes_max = limits.message_bytes as u64;
