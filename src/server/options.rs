@@ -155,6 +155,8 @@ fn admission(settings: &Settings, cores: usize) -> Result<Admission, StartError>
         handshakes_per_second: it.handshakes_per_second.div_ceil(cores) as u64,
         frames_per_second: it.frames_per_second as u64,
         bytes_per_second: it.bytes_per_second as u64,
+        user_frames_per_second: it.user_frames_per_second as u64,
+        user_bytes_per_second: it.user_bytes_per_second as u64,
         seats: seats::Limits {
             user_max: number(it.connections_per_user),
             address_max: number(it.connections_per_address),

@@ -40,6 +40,7 @@ use crate::shard::connection::Head;
 use crate::shard::connection::Phase;
 use crate::shard::flush::Action;
 use crate::shard::log_limit::LogLimit;
+use crate::shard::rates::UserPaces;
 use crate::shard::waiting::Waiting;
 use crate::stdx::bytes::Meter;
 use crate::stdx::bytes::Shared;
@@ -163,6 +164,7 @@ pub struct Shard {
     pub(super) seats: Seats,
     pub(super) handshakes_pace: Pace,
     pub(super) waiting: Waiting,
+    pub(super) user_paces: UserPaces,
     /// Judges tokens, where they are needed.
     pub(super) verifier: Option<Verifier>,
     /// While the shard has no credit, and so reads nothing; then the end of the last long pause.
@@ -252,6 +254,7 @@ impl Shard {
             seats: Seats::new(*id, counters.len(), *home_seed, options.admission.seats),
             handshakes_pace: Pace::default(),
             waiting: Waiting::default(),
+            user_paces: UserPaces::default(),
             verifier: (options.auth.as_ref())
                 .map(|it| Verifier::new(it.verifier.clone(), Arc::clone(&it.keys))),
             paused: Pause::default(),
@@ -306,6 +309,9 @@ impl Shard {
         }
         // Before the limits are looked at: what it held is free.
         drop(connection.outbox);
+        if let Some(pace) = connection.user_pace {
+            self.user_paces.leave(pace);
+        }
         for holder in connection.seats {
             self.seats.free(holder);
         }
@@ -388,6 +394,6 @@ impl Shard {
     pub fn check_empty(&self) {
         assert!(self.connections.is_empty() && self.owed.is_empty());
         assert!(self.table.subscriptions_count() == 0 && self.relay.is_empty());
-        assert!(self.meter.bytes() == 0 && self.seats.is_empty());
+        assert!(self.meter.bytes() == 0 && self.seats.is_empty() && self.user_paces.is_empty());
     }
 }
