@@ -167,6 +167,13 @@ locals {
         statistic = "Maximum", compare = ">", threshold = 80
         of        = 3, out_of = 5, missing = "notBreaching"
       }
+      "redis-connections-${node}" = {
+        to        = "page", about = "Redis has 80 % of the connections that it takes"
+        namespace = "AWS/ElastiCache", metric = "CurrConnections", dimensions = { CacheClusterId = node }
+        # maxclients is 65,000 on every node, and cannot be changed.
+        statistic = "Maximum", compare = ">", threshold = 0.8 * 65000
+        of        = 3, out_of = 5, missing = "notBreaching"
+      }
       "redis-reconnects-${node}" = {
         to        = "ticket", about = "Tasks connect to Redis again and again"
         namespace = "AWS/ElastiCache", metric = "NewConnections", dimensions = { CacheClusterId = node }
@@ -183,6 +190,12 @@ locals {
       namespace = "AWS/RDS", metric = "CPUUtilization", dimensions = local.database
       statistic = "Average", compare = ">", threshold = 80
       of        = 10, out_of = 10, missing = "notBreaching"
+    }
+    mysql-connections = {
+      to        = "ticket", about = "MySQL has 80 % of the connections that it takes"
+      namespace = "AWS/RDS", metric = "DatabaseConnections", dimensions = local.database
+      statistic = "Maximum", compare = ">", threshold = 0.8 * var.database.connections_max
+      of        = 3, out_of = 5, missing = "notBreaching"
     }
     mysql-disk = {
       to        = "page", about = "MySQL has less than a tenth of its disk left"

@@ -78,9 +78,8 @@ resource "aws_lb_target_group" "nlb" {
   deregistration_delay = var.deregistration_delay
   tags                 = var.tags
 
-  # The client's address comes in the PROXY header; the server refuses connections without one. A server that does not
-  # know the header would take it for a broken handshake.
-  proxy_protocol_v2  = !contains(local.later.settings, "server.proxy_protocol")
+  # The client's address comes in the PROXY header; the server refuses connections without one.
+  proxy_protocol_v2  = true
   preserve_client_ip = false
   # Else sockets outlive the deregistration of their task.
   connection_termination = true

@@ -18,9 +18,11 @@ resource "aws_db_parameter_group" "history" {
   dynamic "parameter" {
     for_each = {
       require_secure_transport = "1"
-      slow_query_log           = "1"
-      long_query_time          = "1"
-      log_output               = "FILE"
+      # An alarm follows it; what RDS derives from the memory would be another for each class.
+      max_connections = tostring(var.database.connections_max)
+      slow_query_log  = "1"
+      long_query_time = "1"
+      log_output      = "FILE"
       # A RECEIPT says `stored`: a commit must be on disk, here and on the standby.
       innodb_flush_log_at_trx_commit = "1"
       sync_binlog                    = "1"
@@ -81,6 +83,17 @@ resource "aws_db_instance" "history" {
   monitoring_interval             = 60
   monitoring_role_arn             = aws_iam_role.database_monitoring[0].arn
   tags                            = var.tags
+
+  depends_on = [aws_cloudwatch_log_group.history]
+}
+
+# RDS makes them itself where they are not there yet, and then keeps what is in them for ever.
+resource "aws_cloudwatch_log_group" "history" {
+  for_each          = toset(var.database.enabled ? ["error", "slowquery"] : [])
+  name              = "/aws/rds/instance/${var.name}-history/${each.key}"
+  retention_in_days = var.log_retention_days
+  kms_key_id        = local.kms_key_arn
+  tags              = var.tags
 }
 
 resource "aws_iam_role" "database_monitoring" {

@@ -3,7 +3,6 @@
 locals {
   firewall_count = var.balancer == "alb" && var.firewall.enabled ? 1 : 0
 
-  # SizeRestrictions_* and the like look at bodies, which an upgrade does not have.
   firewall_groups = {
     AWSManagedRulesAmazonIpReputationList = 1
     AWSManagedRulesKnownBadInputsRuleSet  = 2
@@ -65,12 +64,13 @@ resource "aws_wafv2_web_acl" "main" {
           vendor_name = "AWS"
           name        = rule.key
 
-          # Clients of back ends and libraries often send no User-Agent; that is no attack.
+          # What is no attack: clients of back ends and libraries often send no User-Agent, and a token in the query
+          # (auth.query) may have more than 2 KB.
           dynamic "rule_action_override" {
-            for_each = rule.key == "AWSManagedRulesCommonRuleSet" ? [1] : []
+            for_each = rule.key == "AWSManagedRulesCommonRuleSet" ? ["NoUserAgent_HEADER", "SizeRestrictions_QUERYSTRING"] : []
 
             content {
-              name = "NoUserAgent_HEADER"
+              name = rule_action_override.value
 
               action_to_use {
                 count {}
@@ -115,10 +115,14 @@ resource "aws_wafv2_web_acl_logging_configuration" "main" {
   resource_arn            = aws_wafv2_web_acl.main[0].arn
   log_destination_configs = [aws_cloudwatch_log_group.firewall[0].arn]
 
-  # Tokens travel in this header, and in the query of browsers that can set none.
-  redacted_fields {
-    single_header {
-      name = "authorization"
+  # Where tokens travel: headers, and the query of browsers that can set none.
+  dynamic "redacted_fields" {
+    for_each = ["authorization", "cookie", "sec-websocket-protocol"]
+
+    content {
+      single_header {
+        name = redacted_fields.value
+      }
     }
   }
   redacted_fields {

@@ -77,6 +77,14 @@ resource "aws_cloudwatch_log_group" "tasks" {
   tags              = var.tags
 }
 
+# ECS makes this one itself where it is not there yet, and then keeps what is in it for ever.
+resource "aws_cloudwatch_log_group" "insights" {
+  name              = "/aws/ecs/containerinsights/${var.name}/performance"
+  retention_in_days = var.log_retention_days
+  kms_key_id        = local.kms_key_arn
+  tags              = var.tags
+}
+
 resource "aws_s3_bucket" "access_logs" {
   #checkov:skip=CKV_AWS_18:It is the bucket of logs
   #checkov:skip=CKV_AWS_144:Access logs of one region are not worth a copy in another

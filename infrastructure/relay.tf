@@ -9,13 +9,19 @@ locals {
     : aws_elasticache_replication_group.main.primary_endpoint_address
   )
 
-  # Channels ws:* carry messages, everything else of the program is ringway:*. It subscribes, publishes, appends to
-  # streams and runs its own scripts over its own keys; it never lists keys, changes settings or flushes.
-  relay_access = join(" ", [
-    "on", "~ringway:*", "resetchannels", "&ws:*", "&ringway:*", "-@all",
-    "+@pubsub", "+@connection", "+@read", "+@write", "+@stream", "+@transaction", "+@scripting",
-    "-@dangerous", "+info", "+role", "+cluster|slots", "+cluster|shards", "+cluster|nodes",
-  ])
+  # Channels ws:* carry messages, everything else of the program is ringway:*. Just the commands that it sends:
+  # docs/relay.md has them. zscan reads what is revoked, the others of z write it (`ringway revoke`).
+  relay_access = join(" ", concat(
+    ["on", "~ringway:*", "resetchannels"],
+    # Redis compares a pattern with a rule letter by letter, so any pattern needs the right to all channels.
+    var.relay.patterns ? ["allchannels"] : ["&ws:*", "&ringway:*"],
+    ["-@all", "+hello", "+auth", "+ping", "+role", "+xadd", "+zscan", "+zadd", "+zremrangebyscore", "+zremrangebyrank"],
+    (local.is_sharded
+      ? ["+ssubscribe", "+sunsubscribe", "+spublish", "+cluster|slots", "+asking"]
+      : ["+subscribe", "+unsubscribe", "+publish"]
+    ),
+    var.relay.patterns ? ["+psubscribe", "+punsubscribe"] : [],
+  ))
 }
 
 resource "aws_elasticache_user" "relay" {

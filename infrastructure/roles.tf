@@ -41,7 +41,7 @@ data "aws_iam_policy_document" "execution" {
   statement {
     sid       = "Pull"
     actions   = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
-    resources = [aws_ecr_repository.main.arn]
+    resources = local.repository_arns
   }
 
   statement {
@@ -59,7 +59,7 @@ data "aws_iam_policy_document" "execution" {
   statement {
     sid       = "Decrypt"
     actions   = ["kms:Decrypt"]
-    resources = [local.kms_key_arn]
+    resources = concat([local.kms_key_arn], var.secrets_kms_key_arns)
 
     condition {
       test     = "StringEquals"
@@ -83,11 +83,21 @@ resource "aws_iam_role" "task" {
 }
 
 locals {
-  secret_arns = compact([
+  # Our own repository, and those of the images where they come from another one of ECR.
+  of_ecr = "^(?P<account>[0-9]{12})\\.dkr\\.ecr\\.(?P<region>[a-z0-9-]+)\\.amazonaws\\.com/(?P<name>[^:@]+)[:@]"
+  repository_arns = distinct(concat([aws_ecr_repository.main.arn], [
+    for it in [for image in [var.image, var.tls_init_image] : regex(local.of_ecr, image) if can(regex(local.of_ecr, image))] :
+    "arn:${local.partition}:ecr:${it.region}:${it.account}:repository/${it.name}"
+  ]))
+
+  secret_arns = compact(concat([
     aws_secretsmanager_secret.relay.arn,
     var.relay.hmac_secret_arn,
     var.auth.jwt_secret_arn,
     var.balancer == "nlb" ? var.tls_secret_arn : null,
     var.database.enabled ? aws_secretsmanager_secret.history[0].arn : null,
-  ])
+    ],
+    # Without the key within the secret.
+    distinct([for arn in values(var.secret_settings) : join(":", slice(split(":", arn), 0, 7))]),
+  ))
 }

@@ -1,8 +1,9 @@
 # The cluster and the service.
 
 resource "aws_ecs_cluster" "main" {
-  name = var.name
-  tags = var.tags
+  name       = var.name
+  tags       = var.tags
+  depends_on = [aws_cloudwatch_log_group.insights]
 
   setting {
     name  = "containerInsights"

@@ -50,10 +50,10 @@ locals {
 
   # Secrets by their setting; the value is where ECS reads it, with the key within the secret's JSON.
   secret_settings = {
-    for key, value in {
+    for key, value in merge({
       "relay.password" = "${aws_secretsmanager_secret.relay.arn}:password::"
       "relay.hmac_key" = var.relay.hmac_secret_arn
-    } : key => value
+    }, var.secret_settings) : key => value
     if value != null && !contains(local.later.settings, key)
   }
 

@@ -7,8 +7,8 @@ variable "name" {
   default     = "websocket-service"
 
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{1,22}[a-z0-9]$", var.name))
-    error_message = "name must have 3 to 24 characters of a-z, 0-9 and -: load balancers allow 32, and suffixes are added."
+    condition     = can(regex("^[a-z][a-z0-9-]{1,22}[a-z0-9]$", var.name)) && !strcontains(var.name, "--")
+    error_message = "name must have 3 to 24 characters of a-z, 0-9 and single -: load balancers allow 32, and suffixes are added."
   }
 }
 
@@ -26,6 +26,11 @@ variable "tags" {
   description = "Tags of everything."
   type        = map(string)
   default     = {}
+
+  validation {
+    condition     = alltrue([for key in keys(var.tags) : !startswith(lower(key), "aws:")])
+    error_message = "tags that begin with aws: are AWS's own."
+  }
 }
 
 # -- Where it runs ------------------------------------------------------------------------------------------------
@@ -111,6 +116,14 @@ variable "tasks" {
     condition     = var.tasks.connections_target <= 0.7 * var.connections_max
     error_message = "tasks.connections_target must be at most 70 % of connections_max: starting a task takes a minute or more."
   }
+  validation {
+    condition     = 1 <= var.tasks.connections_target
+    error_message = "tasks.connections_target must be at least 1."
+  }
+  validation {
+    condition     = 10 <= var.tasks.cpu_target_percent && var.tasks.cpu_target_percent <= 90
+    error_message = "tasks.cpu_target_percent must be from 10 to 90."
+  }
 }
 
 variable "instances" {
@@ -133,6 +146,14 @@ variable "instances" {
     condition     = var.compute != "ec2" || var.tasks.min <= var.instances.min
     error_message = "instances.min must be at least tasks.min: each task has a host of its own."
   }
+  validation {
+    condition     = var.compute != "ec2" || can(regex("^[a-z]+[0-9]+g", var.instances.type)) == (var.architecture == "ARM64")
+    error_message = "instances.type must have processors of the architecture: c7g and the like for ARM64, c7i and the like for X86_64."
+  }
+  validation {
+    condition     = 30 <= var.instances.disk_gib
+    error_message = "instances.disk_gib must be at least 30: the image of the hosts is as large."
+  }
 }
 
 # -- Network ------------------------------------------------------------------------------------------------------
@@ -150,6 +171,10 @@ variable "network" {
   validation {
     condition     = var.network == null ? true : 2 <= length(var.network.public_subnet_ids) && 2 <= length(var.network.private_subnet_ids)
     error_message = "network needs at least two public and two private subnets, in different zones."
+  }
+  validation {
+    condition     = var.network == null ? true : can(cidrnetmask(var.network.vpc_cidr))
+    error_message = "network.vpc_cidr must be the IPv4 range of the VPC: X-Forwarded-For is believed from there."
   }
 }
 
@@ -190,6 +215,11 @@ variable "client_cidrs" {
   description = "Where clients come from."
   type        = list(string)
   default     = ["0.0.0.0/0"]
+
+  validation {
+    condition     = 1 <= length(var.client_cidrs) && alltrue([for it in var.client_cidrs : can(cidrnetmask(it))])
+    error_message = "client_cidrs must be one or more IPv4 ranges."
+  }
 }
 
 variable "balancer" {
@@ -229,6 +259,11 @@ variable "tls_init_image" {
   description = "Image with /bin/sh that puts certificate and key where the nlb variant reads them, once per task."
   type        = string
   default     = "public.ecr.aws/docker/library/busybox:1.37.0"
+
+  validation {
+    condition     = can(regex("(@sha256:[0-9a-f]{64}|:[^:/@]+)$", var.tls_init_image)) && !endswith(var.tls_init_image, ":latest")
+    error_message = "tls_init_image must end in @sha256:... or in a tag other than latest: it is given the private key."
+  }
 }
 
 variable "idle_timeout" {
@@ -262,17 +297,18 @@ variable "drain" {
   default = {}
 
   validation {
-    condition     = var.drain.window < var.drain.deadline && var.drain.deadline <= 115
-    error_message = "drain.window < drain.deadline <= 115: ECS kills the task 120 s after SIGTERM."
+    condition     = 0 <= var.drain.window && var.drain.window < var.drain.deadline && var.drain.deadline <= 115
+    error_message = "0 <= drain.window < drain.deadline <= 115: ECS kills the task 120 s after SIGTERM."
   }
 }
 
 # -- Redis and MySQL ----------------------------------------------------------------------------------------------
 
 variable "relay" {
-  description = "ElastiCache: mode pubsub (one shard) or sharded (cluster mode, SPUBLISH), its nodes and engine; a secret to sign messages with."
+  description = "ElastiCache: mode pubsub (one shard) or sharded (cluster mode, SPUBLISH), its nodes and engine; patterns = true lets clients subscribe to patterns, which needs the right to all channels; a secret to sign messages with."
   type = object({
     mode               = optional(string, "pubsub")
+    patterns           = optional(bool, false)
     node_type          = optional(string, "cache.r7g.large")
     shards             = optional(number, 3)
     replicas_per_shard = optional(number, 1)
@@ -290,18 +326,39 @@ variable "relay" {
     condition     = 1 <= var.relay.replicas_per_shard && var.relay.replicas_per_shard <= 5
     error_message = "relay.replicas_per_shard must be from 1 to 5: Multi-AZ needs a replica."
   }
+  validation {
+    condition     = 1 <= var.relay.shards && var.relay.shards * (1 + var.relay.replicas_per_shard) <= 90
+    error_message = "relay.shards must be at least 1, and 90 nodes are the most of a cluster without asking AWS."
+  }
+  validation {
+    condition     = !(var.relay.mode == "sharded" && var.relay.patterns)
+    error_message = "relay.patterns needs relay.mode = \"pubsub\": sharded channels have no patterns."
+  }
+  validation {
+    condition     = can(regex("^8\\.[0-9]+$", var.relay.engine_version))
+    error_message = "relay.engine_version must be one of Valkey 8: the parameter group is of its family."
+  }
+  validation {
+    condition     = 0 <= var.relay.snapshot_days && var.relay.snapshot_days <= 35
+    error_message = "relay.snapshot_days must be from 0 (none) to 35."
+  }
+  validation {
+    condition     = var.relay.hmac_secret_arn == null || can(regex("^arn:[a-z-]+:secretsmanager:.*-[A-Za-z0-9]{6}$", var.relay.hmac_secret_arn))
+    error_message = "relay.hmac_secret_arn must be the full ARN of a secret with its suffix of six characters."
+  }
 }
 
 variable "database" {
   description = "RDS MySQL for message history. Off until the program stores history: see later.json."
   type = object({
-    enabled        = optional(bool, false)
-    name           = optional(string, "ringway")
-    instance_class = optional(string, "db.r7g.large")
-    storage_gib    = optional(number, 100)
-    storage_max    = optional(number, 1000)
-    engine_version = optional(string, "8.4")
-    backup_days    = optional(number, 7)
+    enabled         = optional(bool, false)
+    name            = optional(string, "ringway")
+    instance_class  = optional(string, "db.r7g.large")
+    storage_gib     = optional(number, 100)
+    storage_max     = optional(number, 1000)
+    connections_max = optional(number, 1000)
+    engine_version  = optional(string, "8.4")
+    backup_days     = optional(number, 7)
   })
   default = {}
 
@@ -312,6 +369,18 @@ variable "database" {
   validation {
     condition     = 1 <= var.database.backup_days && var.database.backup_days <= 35
     error_message = "database.backup_days must be from 1 to 35."
+  }
+  validation {
+    condition     = 20 <= var.database.storage_gib && 1.1 * var.database.storage_gib <= var.database.storage_max
+    error_message = "database.storage_gib must be at least 20, and storage_max a tenth more: it is where storage may grow to."
+  }
+  validation {
+    condition     = contains(["8.0", "8.4"], var.database.engine_version)
+    error_message = "database.engine_version must be 8.0 or 8.4; RDS chooses the newest of it."
+  }
+  validation {
+    condition     = 10 <= var.database.connections_max && var.database.connections_max <= 100000
+    error_message = "database.connections_max must be from 10 to 100000."
   }
 }
 
@@ -335,6 +404,10 @@ variable "auth" {
     condition     = var.auth.jwt_secret_arn == null || can(regex("^arn:[a-z-]+:secretsmanager:.*-[A-Za-z0-9]{6}$", var.auth.jwt_secret_arn))
     error_message = "auth.jwt_secret_arn must be the full ARN of a secret with its suffix of six characters."
   }
+  validation {
+    condition     = var.auth.jwks_url == null || can(regex("^https://", var.auth.jwks_url))
+    error_message = "auth.jwks_url must begin with https://: whoever can change the keys can be anybody."
+  }
 }
 
 variable "origins" {
@@ -343,8 +416,8 @@ variable "origins" {
   default     = []
 
   validation {
-    condition     = !contains(var.origins, "*")
-    error_message = "origins must be named: with * any page on the web may speak for its visitor."
+    condition     = alltrue([for it in var.origins : can(regex("^https?://[^/*]+$", it))])
+    error_message = "origins must be like https://app.example.com, without a path; with * any page may speak for its visitor."
   }
 }
 
@@ -352,6 +425,45 @@ variable "settings" {
   description = "Further settings of the program by their key, such as { \"limits.message_bytes\" = \"128KiB\" }."
   type        = map(string)
   default     = {}
+
+  validation {
+    condition     = alltrue([for key in keys(var.settings) : can(regex("^[a-z]+(\\.[a-z_]+)+$", key))])
+    error_message = "settings must be named as in the README, such as limits.message_bytes."
+  }
+  # Ports, alarms, the kill and the scaling policy follow from these.
+  validation {
+    condition = 0 == length(setintersection(keys(var.settings), [
+      "server.listen", "server.proxy_protocol", "tls.cert", "tls.key", "limits.connections", "drain.window",
+      "drain.deadline", "metrics.emf", "metrics.service", "relay.url", "relay.mode", "relay.user",
+    ]))
+    error_message = "settings must leave to their own variables what the rest of the module follows: listeners, limits.connections, drain.*, metrics.emf, metrics.service and where Redis is."
+  }
+  validation {
+    condition     = 0 == length([for key in keys(var.settings) : key if can(regex("(token|secret|password|hmac_key)$", key))])
+    error_message = "settings are in the clear in the task definition: secrets belong into secret_settings."
+  }
+}
+
+variable "secret_settings" {
+  description = "Further settings whose values are secrets: by their key the full ARN of the secret, such as { \"metrics.token\" = \"arn:aws:secretsmanager:...:secret:metrics-AbCdEf\" }; a key within its JSON may follow as :key::."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = alltrue([for key in keys(var.secret_settings) : can(regex("^[a-z]+(\\.[a-z_]+)+$", key)) && !contains(keys(var.settings), key)])
+    error_message = "secret_settings must be named as in the README, such as admin.token, and not be among settings too."
+  }
+  validation {
+    condition = alltrue([
+      for arn in values(var.secret_settings) :
+      can(regex("^arn:[a-z-]+:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[^:]+-[A-Za-z0-9]{6}(:[^:]*:[^:]*:[^:]*)?$", arn))
+    ])
+    error_message = "secret_settings must be full ARNs of secrets with their suffix of six characters."
+  }
+  validation {
+    condition     = 0 == length(setintersection(keys(var.secret_settings), ["auth.jwt.secret", "relay.hmac_key", "relay.password"]))
+    error_message = "secret_settings must leave to their own variables: auth.jwt_secret_arn, relay.hmac_secret_arn; the password of Redis is made here."
+  }
 }
 
 # -- Operation ----------------------------------------------------------------------------------------------------
@@ -363,6 +475,11 @@ variable "alarm_emails" {
     ticket = optional(list(string), [])
   })
   default = {}
+
+  validation {
+    condition     = alltrue([for it in concat(var.alarm_emails.page, var.alarm_emails.ticket) : can(regex("^[^@ ]+@[^@ ]+$", it))])
+    error_message = "alarm_emails must be addresses of mail."
+  }
 }
 
 variable "log_retention_days" {
@@ -391,15 +508,36 @@ variable "firewall" {
 }
 
 variable "access_logs_days" {
-  description = "How long the load balancer's access logs are kept."
+  description = "Days that the load balancer's access logs are kept."
   type        = number
   default     = 90
+
+  validation {
+    condition     = 1 <= var.access_logs_days
+    error_message = "access_logs_days must be at least 1."
+  }
 }
 
 variable "kms_key_arn" {
-  description = "Key for logs, secrets, topics and data at rest; null makes one."
+  description = "Key for logs, secrets, topics and data at rest, whose policy must let logs, cloudwatch and events of the account use it, as that in logs.tf does; null makes one."
   type        = string
   default     = null
+
+  validation {
+    condition     = var.kms_key_arn == null || can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/", var.kms_key_arn))
+    error_message = "kms_key_arn must be the ARN of a key, not of an alias."
+  }
+}
+
+variable "secrets_kms_key_arns" {
+  description = "Keys that the secrets named above are encrypted with, where they are neither kms_key_arn nor AWS's own."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for it in var.secrets_kms_key_arns : can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/", it))])
+    error_message = "secrets_kms_key_arns must be ARNs of keys, not of aliases."
+  }
 }
 
 variable "deletion_protection" {

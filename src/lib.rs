@@ -9,6 +9,7 @@ pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod doctor;
+pub mod fleet;
 pub mod history;
 pub mod io;
 pub mod metrics;

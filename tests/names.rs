@@ -129,6 +129,35 @@ fn each_setting_is_one_of_the_program() {
     }
 }
 
+/// The fields of Terraform's variables that are objects, such as `relay.node_type`.
+fn fields() -> BTreeSet<String> {
+    let variable = Regex::new(r#"(?s)\nvariable "(\w+)" \{\n(.*?)\n\}"#).unwrap();
+    let field = Regex::new(r"(?m)^    (\w+) += (?:optional|string|list|number)").unwrap();
+    let text = read("infrastructure/variables.tf");
+    let mut found = BTreeSet::new();
+    for variable in variable.captures_iter(&text) {
+        let fields = field.captures_iter(&variable[2]);
+        found.extend(fields.map(|it| format!("{}.{}", &variable[1], &it[1])));
+    }
+    assert!(20 <= found.len(), "{found:?}");
+    found
+}
+
+#[test]
+fn each_setting_that_is_named_exists() {
+    let sections = KNOBS.iter().map(|it| it.key.split('.').next().unwrap());
+    let sections: Vec<&str> = sections.collect::<BTreeSet<_>>().into_iter().collect();
+    let pattern = format!(r#"[`"]((?:{})\.[a-z_]+(?:\.[a-z_]+)*)\b"#, sections.join("|"));
+    let (later, fields) = (later(), fields());
+    let found = names(&pattern);
+    assert!(30 <= found.len(), "{found:?}");
+    for (key, path) in found {
+        let is_known = catalogue::find(&key).is_some() || later.contains(&key);
+        let is_other = fields.contains(&key) || key == "limits.conf";
+        assert!(is_known || is_other, "{}: nobody reads `{key}`", path.display());
+    }
+}
+
 #[test]
 fn each_variable_is_one_of_the_program() {
     let mut known: BTreeSet<String> = KNOBS.iter().map(|it| it.environment()).collect();
@@ -184,6 +213,10 @@ fn each_metric_of_cloudwatch_is_one_that_is_sent() {
     assert!(10 <= found.len(), "{found:?}");
     for (name, path) in found {
         assert!(known.contains(name.as_str()), "{}: nothing is called {name}", path.display());
+    }
+    let dashboard = read("infrastructure/dashboard.tf");
+    for name in known {
+        assert!(dashboard.contains(&format!("\"{name}\"")), "the dashboard does not show {name}");
     }
     let settings = read("infrastructure/settings.tf");
     assert!(settings.contains(&format!("metrics_namespace = \"{}\"", emf::NAMESPACE)));
@@ -289,6 +322,12 @@ fn times_and_limits_are_those_of_the_program() {
         Regex::new(&pattern).unwrap().captures(&variables).unwrap()[1].to_owned()
     };
     assert_eq!(default("connections_max"), most);
+    // Both kinds of alarms are at 80 % of it.
+    let nearly = most.parse::<u64>().unwrap() / 5 * 4;
+    let alerts = read("infrastructure/prometheus/alerts.yml");
+    let alert = format!(r#"(websocket_connections_active{{job="ringway"}}) > {nearly}"#);
+    assert!(alerts.lines().any(|it| it.ends_with(&alert)), "{alert}");
+    assert!(read("infrastructure/alarms.tf").contains("threshold = 0.8 * var.connections_max\n"));
     for (key, field) in [("drain.window", "window"), ("drain.deadline", "deadline")] {
         let pattern = format!(r"{field}\s*=\s*optional\(number, (\d+)\)");
         let ours = Regex::new(&pattern).unwrap().captures(&variables).unwrap()[1].to_owned();

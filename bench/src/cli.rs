@@ -1,5 +1,6 @@
 //! The command line: what to run, where to write what came of it, and the exit code.
 
+use std::fmt;
 use std::io::Write as _;
 use std::path::Path;
 use std::path::PathBuf;
@@ -23,10 +24,29 @@ use crate::table;
 use crate::versus;
 use crate::work;
 
+/// What went wrong is the fault of who wrote the command line or a file that it names.
+#[derive(Debug)]
+pub struct Misuse(String);
+
+impl fmt::Display for Misuse {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Misuse {}
+
+impl Misuse {
+    fn of(error: &anyhow::Error) -> anyhow::Error {
+        Self(format!("{error:#}")).into()
+    }
+}
+
 /// A load client for WebSocket and STOMP servers that counts what it sent and what arrived.
 ///
 /// Exits with 0 when all was well, 1 when messages were lost, doubled, reordered or damaged, a run
-/// failed, or a comparison is beyond its threshold, and 2 when the command line is wrong.
+/// failed, or a comparison is beyond its threshold, 2 when the command line or a file that it names
+/// is wrong, and 130 when it was interrupted.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Cli {
@@ -47,6 +67,22 @@ pub struct Common {
     /// How it is made.
     #[command(flatten)]
     pub manner: Manner,
+}
+
+impl Common {
+    /// Tries whether the results can be written where they are wanted: nobody should learn that
+    /// after an hour.
+    fn check(&self) -> anyhow::Result<()> {
+        for path in self.json.iter().chain(&self.html) {
+            let is_new = !path.exists();
+            let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
+            opened.with_context(|| format!("cannot write {}", path.display()))?;
+            if is_new {
+                std::fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A scenario with changes.
@@ -150,18 +186,21 @@ pub fn run(cli: &Cli) -> anyhow::Result<bool> {
         Command::Drain(scene) => built_in_scene(Scenario::Drain, scene),
         Command::Soak(scene) => built_in_scene(Scenario::Soak, scene),
         Command::Run { file, scene } => {
-            let (text, here) = read(file)?;
+            let (text, here) = read(file).map_err(|error| Misuse::of(&error))?;
             run_scene(&text, &here, scene, &[])
         }
         Command::Sweep { scenario, over, scene } => {
             let named = <Scenario as clap::ValueEnum>::from_str(scenario, false);
             let (text, here) = match named {
                 Ok(scenario) => (built_in(scenario).to_owned(), PathBuf::from(".")),
-                Err(_) => read(Path::new(scenario))?,
+                Err(_) => read(Path::new(scenario))
+                    .context("neither a scenario nor a file")
+                    .map_err(|error| Misuse::of(&error))?,
             };
             run_scene(&text, &here, scene, over)
         }
         Command::Versus(parameters) => {
+            parameters.common.check().map_err(|error| Misuse::of(&error))?;
             let record = versus::run(parameters, &std::env::current_exe()?)?;
             finish(&record, &parameters.common)
         }
@@ -186,6 +225,19 @@ pub fn run(cli: &Cli) -> anyhow::Result<bool> {
 }
 
 fn run_scene(text: &str, here: &Path, scene: &Scene, over: &[String]) -> anyhow::Result<bool> {
+    let program = std::env::current_exe()?;
+    let (experiment, manner) =
+        prepare(text, here, scene, over).map_err(|error| Misuse::of(&error))?;
+    finish(&experiment::run(&experiment, &manner, &program)?, &scene.common)
+}
+
+/// Everything that can be wrong before the first run.
+fn prepare(
+    text: &str,
+    here: &Path,
+    scene: &Scene,
+    over: &[String],
+) -> anyhow::Result<(Experiment, Manner)> {
     let mut experiment = Experiment::parse(text, here, &scene.knobs)?;
     if let Some(targets) = &scene.targets {
         let (text, here) = read(targets)?;
@@ -198,9 +250,9 @@ fn run_scene(text: &str, here: &Path, scene: &Scene, over: &[String]) -> anyhow:
         experiment.vary(&name, &values);
         manner.title.get_or_insert_with(|| format!("{scenario} against {name}"));
     }
-    let program = std::env::current_exe()?;
-    let record = experiment::run(&experiment, &manner, &program)?;
-    finish(&record, &scene.common)
+    experiment::check(&experiment, &manner)?;
+    scene.common.check()?;
+    Ok((experiment, manner))
 }
 
 /// Tells what was found, in every form that is wanted.

@@ -131,6 +131,7 @@ mod tests {
             subjects: vec![record::Subject::default()],
             cases: vec![record::Case::default()],
             runs: Vec::new(),
+            failures: Vec::new(),
             rows: vec![row],
             is_clean,
         }

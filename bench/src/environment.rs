@@ -69,9 +69,33 @@ impl Environment {
             sysctls: SYSCTLS.iter().map(|name| ((*name).to_owned(), sysctl(name))).collect(),
             load_average: load.split(' ').next().and_then(|it| it.parse().ok()).unwrap_or(0.0),
             bench_version: env!("CARGO_PKG_VERSION").to_owned(),
-            command: std::env::args().collect(),
+            command: without_secrets(std::env::args()),
         })
     }
+}
+
+/// The words of a command line, what follows a flag for a secret taken out.
+fn without_secrets(words: impl Iterator<Item = String>) -> Vec<String> {
+    const FLAGS: &[&str] = &["--jwt-secret", "--passcode", "--token"];
+    let mut is_next_hidden = false;
+    let mut told = Vec::new();
+    for word in words {
+        let (flag, value) = word.split_once('=').map_or((&*word, None), |(a, b)| (a, Some(b)));
+        let is_secret = FLAGS.contains(&flag);
+        told.push(if std::mem::take(&mut is_next_hidden) {
+            "hidden".to_owned()
+        } else if is_secret && value.is_some() {
+            format!("{flag}=hidden")
+        } else if let Some((before, host)) = word.rsplit_once('@')
+            && let Some((scheme, _)) = before.split_once("://")
+        {
+            format!("{scheme}://hidden@{host}")
+        } else {
+            is_next_hidden = is_secret;
+            word
+        });
+    }
+    told
 }
 
 fn value_of<'a>(text: &'a str, key: &str) -> Option<&'a str> {
@@ -104,6 +128,15 @@ pub fn raise_nofile() -> anyhow::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_secret_of_the_command_line_is_told() {
+        let line = "b --token t --jwt-secret=s --rate 5 --redis redis://u:p@h:1 --token-in query";
+        let told = without_secrets(line.split(' ').map(str::to_owned)).join(" ");
+        let expected = "b --token hidden --jwt-secret=hidden --rate 5 --redis redis://hidden@h:1 \
+                        --token-in query";
+        assert_eq!(told, expected);
+    }
 
     #[test]
     fn a_machine_has_a_kernel_cpus_and_files() {

@@ -8,6 +8,7 @@ use crate::conduct::Stage;
 use crate::conduct::conduct;
 use crate::cpu;
 use crate::environment::Environment;
+use crate::interrupt;
 use crate::launch::Server;
 use crate::live::Live;
 use crate::outcome::Outcome;
@@ -39,38 +40,50 @@ pub struct Manner {
     pub quiet: bool,
 }
 
-/// Runs all of `experiment`; `program` is this program, which is started as a generator.
+/// Whom `manner` wants to be measured, after a look at every plan: what is wrong with one is told
+/// before the first run, not in the middle of the night.
 ///
 /// # Errors
 ///
-/// A setting is wrong, a server cannot be started, or a run failed.
-pub fn run(experiment: &Experiment, manner: &Manner, program: &Path) -> anyhow::Result<Record> {
+/// A setting is wrong, or nobody is left.
+pub fn check<'a>(experiment: &'a Experiment, manner: &Manner) -> anyhow::Result<Vec<&'a Subject>> {
     anyhow::ensure!(0 < manner.rounds, "at least one round is needed");
     let wanted = |it: &&Subject| {
         manner.only.is_empty() || manner.only.iter().any(|name| it.name.contains(name.as_str()))
     };
     let subjects: Vec<&Subject> = experiment.subjects.iter().filter(wanted).collect();
     anyhow::ensure!(!subjects.is_empty(), "no subject is called {}", manner.only.join(" or "));
-    // What is wrong with a plan is told before the first run, not in the middle of the night.
     for case in &experiment.cases {
         for subject in subjects.iter().filter(|it| experiment.is_wanted(case, it)) {
             experiment.plan(case, subject)?;
         }
     }
-    let name = experiment.cases.first().map_or("", |case| case.name.as_str());
+    Ok(subjects)
+}
+
+/// Runs all of `experiment`; `program` is this program, which is started as a generator. What was
+/// measured before a run failed, or before somebody asked for the end, is kept.
+///
+/// # Errors
+///
+/// A setting is wrong, or no run came to its end.
+pub fn run(experiment: &Experiment, manner: &Manner, program: &Path) -> anyhow::Result<Record> {
+    let subjects = check(experiment, manner)?;
+    interrupt::listen()?;
     let mut record = Record {
         format: record::FORMAT.to_owned(),
         version: record::VERSION,
-        title: manner.title.clone().unwrap_or_else(|| name.to_owned()),
+        title: manner.title.clone().unwrap_or_else(|| experiment.title()),
         environment: Environment::look_around()?,
         subjects: subjects.iter().map(|it| unseen(it)).collect(),
         cases: experiment.cases.iter().map(told).collect(),
         runs: Vec::new(),
+        failures: Vec::new(),
         rows: Vec::new(),
         is_clean: false,
     };
     let mut live = Live::new(manner.quiet);
-    for round in 1..=manner.rounds {
+    'rounds: for round in 1..=manner.rounds {
         for (case_index, case) in experiment.cases.iter().enumerate() {
             for (subject_index, subject) in subjects.iter().enumerate() {
                 if !experiment.is_wanted(case, subject) {
@@ -78,6 +91,10 @@ pub fn run(experiment: &Experiment, manner: &Manner, program: &Path) -> anyhow::
                 }
                 let plan = experiment.plan(case, subject)?;
                 let label = format!("{} of {}, round {round}", case.name, subject.name);
+                if interrupt::is_wanted() {
+                    record.failures.push(format!("{label}: interrupted"));
+                    break 'rounds;
+                }
                 live.begin(&label);
                 let mut stage = Stage { program, live: &mut live };
                 let told = &mut record.subjects[subject_index];
@@ -88,14 +105,29 @@ pub fn run(experiment: &Experiment, manner: &Manner, program: &Path) -> anyhow::
                         let (case, subject) = (case_index, subject_index);
                         record.runs.push(Run { case, subject, round, plan, outcome });
                     }
-                    Err(error) if manner.keep_going => live.say(&format!("FAILED: {error:#}")),
-                    Err(error) => return Err(error.context(label)),
+                    // Whatever it failed of: the generators hear Ctrl-C as well.
+                    Err(_) if interrupt::is_wanted() => {
+                        record.failures.push(format!("{label}: interrupted"));
+                        break 'rounds;
+                    }
+                    Err(error) if !manner.keep_going && record.runs.is_empty() => {
+                        return Err(error.context(label));
+                    }
+                    Err(error) => {
+                        live.say(&format!("FAILED: {error:#}"));
+                        record.failures.push(format!("{label}: {error:#}"));
+                        if !manner.keep_going {
+                            break 'rounds;
+                        }
+                    }
                 }
             }
         }
     }
     live.close();
-    anyhow::ensure!(!record.runs.is_empty(), "every run failed");
+    if record.runs.is_empty() {
+        anyhow::bail!("no run came to its end: {}", record.failures.join("; "));
+    }
     record.work_out_rows();
     Ok(record)
 }

@@ -20,6 +20,7 @@ use rustix::process::Signal;
 
 use crate::clock;
 use crate::cpu;
+use crate::interrupt;
 use crate::plan::Place;
 use crate::plan::fill;
 use crate::url::Url;
@@ -88,6 +89,7 @@ impl Server {
     fn await_ready(&mut self, is_known: bool, timeout: Duration) -> anyhow::Result<()> {
         let deadline = clock::now() + timeout;
         loop {
+            interrupt::check()?;
             self.ensure_alive()?;
             let (url, admin) = find_addresses(&self.output())?;
             if is_known && TcpStream::connect_timeout(&self.url.address, LOOK_EVERY).is_ok() {
@@ -158,11 +160,14 @@ impl Server {
         }
         rustix::process::kill_process(Pid::from_child(&self.child), Signal::TERM)?;
         let deadline = clock::now() + STOP_TIMEOUT;
-        while clock::now() < deadline {
+        while clock::now() < deadline && !interrupt::is_wanted() {
             if self.child.try_wait()?.is_some() {
                 return Ok(());
             }
             std::thread::sleep(LOOK_EVERY);
+        }
+        if interrupt::is_wanted() {
+            return Ok(());
         }
         eprintln!("  {} did not end within {STOP_TIMEOUT:?} of SIGTERM and was killed", self.name);
         Ok(())
@@ -196,10 +201,15 @@ fn spawn_on(cpus: &[usize], command: &mut Command) -> anyhow::Result<Child> {
     Ok(spawned?)
 }
 
-/// A port that is free now; another may take it before the server does, which is then told.
+/// A port that is free now, of those below the ones that the kernel gives away by itself: another
+/// program that asks for any port does not get it before a slow server does.
 fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("no port is free")?;
-    Ok(listener.local_addr()?.port())
+    const PORTS: u64 = 12_000;
+    let start = clock::to_shared_ns(clock::now()) / 1000 + u64::from(std::process::id());
+    (0..PORTS)
+        .filter_map(|step| u16::try_from(20_000 + (start + step) % PORTS).ok())
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .context("no port is free")
 }
 
 /// Finds the addresses in what a server prints: `listening on ws://HOST:PORT/PATH`, or `wss://…`,
@@ -273,6 +283,13 @@ mod tests {
             ..Place::default()
         };
         Server::start("it", &place, Path::new("/somewhere"), Path::new("/nowhere/bench"))
+    }
+
+    #[test]
+    fn a_free_port_is_none_that_the_kernel_gives_to_others() {
+        let port = free_port().unwrap();
+        assert!((20_000..32_000).contains(&port), "{port}");
+        drop(TcpListener::bind(("127.0.0.1", port)).unwrap());
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod conduct;
 pub mod cpu;
 pub mod environment;
 pub mod experiment;
+pub mod interrupt;
 pub mod latency;
 pub mod launch;
 pub mod live;

@@ -42,6 +42,12 @@ impl Reading {
         let at = clock::now();
         Ok(Self { at, server_ns, server_waited_ns, generator_ns, generator_waited_ns })
     }
+
+    /// The same for work that begins later: until then nobody has anything to do.
+    #[must_use]
+    pub fn beginning_at(self, at: Instant) -> Self {
+        Self { at, ..self }
+    }
 }
 
 /// What was used between two readings.
@@ -72,6 +78,8 @@ impl Usage {
     #[must_use]
     pub fn between(start: &Reading, end: &Reading, work_ended_at: Instant) -> Self {
         let wall_ns = clock::elapsed_ns(start.at, work_ended_at).max(1) as f64;
+        // Waiting is not a cost of the work: it has the whole time to come from.
+        let whole_ns = clock::elapsed_ns(start.at, end.at).max(1) as f64;
         let growth = |start: Option<u64>, end: Option<u64>| Some(end?.saturating_sub(start?));
         let server_cpu_ns = growth(start.server_ns, end.server_ns);
         let used = end.generator_ns.iter().zip(&start.generator_ns);
@@ -86,8 +94,8 @@ impl Usage {
             server_cpu_share: server_cpu_ns.map(|used| used as f64 / wall_ns),
             generator_cpu_share: busiest_ns as f64 / wall_ns,
             generator_busy_share: busiest_ns as f64 / wall_ns,
-            server_waited_share: server_waited_ns.map(|waited| waited as f64 / wall_ns),
-            generator_waited_share: generator_waited_ns as f64 / wall_ns,
+            server_waited_share: server_waited_ns.map(|waited| waited as f64 / whole_ns),
+            generator_waited_share: generator_waited_ns as f64 / whole_ns,
         }
     }
 
@@ -203,8 +211,8 @@ mod tests {
             at: start.at + std::time::Duration::from_secs(2),
             server_ns: Some(500_000_005),
             generator_ns: vec![990_000_007, 10_000_000],
-            server_waited_ns: Some(60_000_001),
-            generator_waited_ns: 40_000_001,
+            server_waited_ns: Some(120_000_001),
+            generator_waited_ns: 80_000_001,
         };
         let usage = Usage::between(&start, &end, start.at + std::time::Duration::from_secs(1));
         assert_eq!((usage.seconds, usage.server_cpu_share), (1.0, Some(0.5)));

@@ -34,9 +34,12 @@ pub struct Record {
     pub cases: Vec<Case>,
     /// Every run, in the order they were made.
     pub runs: Vec<Run>,
+    /// Runs that failed, and why not all were made.
+    #[serde(default)]
+    pub failures: Vec<String>,
     /// The rounds of each case, subject and figure together.
     pub rows: Vec<Row>,
-    /// Whether nothing went wrong in any run.
+    /// Whether all runs were made and nothing went wrong in any.
     pub is_clean: bool,
 }
 
@@ -130,7 +133,8 @@ impl Record {
             }
         }
         self.rows = rows;
-        self.is_clean = self.runs.iter().all(|it| it.outcome.is_clean);
+        let are_clean = self.runs.iter().all(|it| it.outcome.is_clean);
+        self.is_clean = are_clean && self.failures.is_empty();
     }
 
     /// Round and value of a figure.
@@ -233,6 +237,7 @@ mod tests {
             subjects: vec![subject("a"), subject("b")],
             cases: vec![Case::default(), Case::default()],
             runs,
+            failures: Vec::new(),
             rows: Vec::new(),
             is_clean: false,
         };

@@ -16,6 +16,7 @@ use crate::record::Row;
 pub fn record(record: &Record) -> String {
     let mut text = format!("{}\n", rows(record, &record.rows));
     let mut told: Vec<String> = Vec::new();
+    told.extend(record.failures.iter().map(|it| format!("NOT WHOLE: {it}")));
     for run in &record.runs {
         let case = &record.cases[run.case].name;
         let subject = &record.subjects[run.subject].name;

@@ -82,6 +82,16 @@ run "mysql" {
   }
 
   assert {
+    condition     = alltrue([for it in aws_cloudwatch_log_group.history : it.retention_in_days == var.log_retention_days]) && toset([for it in aws_cloudwatch_log_group.history : it.name]) == toset(["/aws/rds/instance/websocket-service-history/error", "/aws/rds/instance/websocket-service-history/slowquery"])
+    error_message = "What RDS logs is not kept for ever."
+  }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.main["mysql-connections"].threshold == 0.8 * tonumber(one([for it in aws_db_parameter_group.history[0].parameter : it.value if it.name == "max_connections"]))
+    error_message = "The alarm must know what MySQL takes."
+  }
+
+  assert {
     condition     = length([for arn in data.aws_iam_policy_document.execution.statement[3].resources : arn]) == 4
     error_message = "Start-up reads just these secrets."
   }
@@ -103,5 +113,34 @@ run "existing_vpc" {
   assert {
     condition     = local.settings_wanted["server.trusted_proxies"] == "10.1.0.0/16"
     error_message = "X-Forwarded-For is believed from the VPC only."
+  }
+}
+
+run "secrets_of_the_program" {
+  command = apply
+
+  variables {
+    secret_settings      = { "metrics.token" = "arn:aws:secretsmanager:us-east-1:123456789012:secret:tokens-AbCdEf:metrics::", "admin.token" = "arn:aws:secretsmanager:us-east-1:123456789012:secret:tokens-AbCdEf:admin::" }
+    secrets_kms_key_arns = ["arn:aws:kms:us-east-1:123456789012:key/1"]
+  }
+
+  assert {
+    condition     = one([for it in jsondecode(aws_ecs_task_definition.main.container_definitions)[0].secrets : it.valueFrom if it.name == "RINGWAY_METRICS_TOKEN"]) == var.secret_settings["metrics.token"]
+    error_message = "The token comes as a secret, with its key."
+  }
+
+  assert {
+    condition     = length([for arn in data.aws_iam_policy_document.execution.statement[3].resources : arn if arn == "arn:aws:secretsmanager:us-east-1:123456789012:secret:tokens-AbCdEf"]) == 1
+    error_message = "Start-up reads the secret, which is named once and without a key."
+  }
+
+  assert {
+    condition     = contains(data.aws_iam_policy_document.execution.statement[4].resources, "arn:aws:kms:us-east-1:123456789012:key/1")
+    error_message = "Start-up may decrypt it."
+  }
+
+  assert {
+    condition     = contains(data.aws_iam_policy_document.execution.statement[1].resources, "arn:aws:ecr:us-east-1:123456789012:repository/ringway")
+    error_message = "Start-up may pull the image from where it is."
   }
 }

@@ -87,6 +87,11 @@ run "balancer" {
     condition     = length(aws_wafv2_web_acl.main) == 1 && length(aws_wafv2_web_acl_association.main) == 1
     error_message = "The firewall must stand before the alb."
   }
+
+  assert {
+    condition     = toset([for it in aws_wafv2_web_acl_logging_configuration.main[0].redacted_fields : it.single_header[0].name if 0 < length(it.single_header)]) == toset(["authorization", "cookie", "sec-websocket-protocol"])
+    error_message = "No token may be logged, wherever it travels."
+  }
 }
 
 run "task" {
@@ -215,8 +220,13 @@ run "relay" {
   }
 
   assert {
-    condition     = alltrue([for part in ["resetchannels", "&ws:*", "&ringway:*", "-@all", "-@dangerous"] : strcontains(aws_elasticache_user.relay.access_string, part)])
+    condition     = alltrue([for part in ["resetchannels", "&ws:*", "&ringway:*", "-@all"] : strcontains(aws_elasticache_user.relay.access_string, part)])
     error_message = "The user may do what Ringway does, and no more."
+  }
+
+  assert {
+    condition     = !can(regex("@|allchannels|psubscribe", replace(aws_elasticache_user.relay.access_string, "-@all", "")))
+    error_message = "No category of commands, no channel of others, no pattern that nobody asked for."
   }
 
   assert {
@@ -246,6 +256,11 @@ run "scaling_and_alarms" {
   assert {
     condition     = one(aws_appautoscaling_policy.cpu.target_tracking_scaling_policy_configuration).disable_scale_in
     error_message = "A quiet moment is no reason to end tasks."
+  }
+
+  assert {
+    condition     = aws_cloudwatch_log_group.insights.name == "/aws/ecs/containerinsights/${aws_ecs_cluster.main.name}/performance" && 0 < aws_cloudwatch_log_group.insights.retention_in_days
+    error_message = "What Container Insights logs is not kept for ever."
   }
 
   assert {

@@ -31,8 +31,8 @@ run "nlb" {
   }
 
   assert {
-    condition     = aws_lb_target_group.nlb[0].proxy_protocol_v2 == !contains(local.later.settings, "server.proxy_protocol")
-    error_message = "The PROXY header must be sent just when the server reads it."
+    condition     = aws_lb_target_group.nlb[0].proxy_protocol_v2 && local.settings["server.proxy_protocol"] == "required"
+    error_message = "The PROXY header must be sent, and the server must read it."
   }
 
   assert {

@@ -3,6 +3,9 @@
 //! It reads counters and the process's health; it must never know the insides of a connection, and
 //! nothing it does can hold a shard.
 
+mod dashboard;
+mod listener;
+
 use std::fmt;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -22,6 +25,7 @@ use axum::response::IntoResponse;
 use axum::response::Response;
 use axum::routing::get;
 
+use crate::admin::listener::Bounded;
 use crate::metrics;
 use crate::metrics::Info;
 use crate::metrics::ShardCounters;
@@ -84,7 +88,7 @@ pub fn serve(listener: TcpListener, view: View) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        axum::serve(listener, routes(view)).await
+        axum::serve(Bounded::new(listener), routes(view)).await
     })
 }
 
@@ -95,6 +99,7 @@ fn routes(view: View) -> Router {
         .route("/actuator/health/readiness", get(health))
         .route("/metrics", get(scrape))
         .route("/actuator/prometheus", get(scrape))
+        .merge(dashboard::routes())
         .fallback(unknown)
         .with_state(view)
 }
@@ -117,7 +122,7 @@ async fn scrape(State(view): State<View>, headers: HeaderMap) -> Response {
 }
 
 async fn unknown(OriginalUri(uri): OriginalUri) -> Response {
-    let body = format!("nothing at {}; see /actuator/health and /metrics\n", uri.path());
+    let body = format!("nothing at {}; see /, /actuator/health and /metrics\n", uri.path());
     (StatusCode::NOT_FOUND, body).into_response()
 }
 

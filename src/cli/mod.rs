@@ -19,6 +19,8 @@ use clap::Parser;
 use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
 
+use crate::cli::fleet::DisconnectArgs;
+use crate::cli::fleet::RevokeArgs;
 use crate::cli::token::TokenArgs;
 use crate::config;
 use crate::config::ConfigError;
@@ -31,6 +33,7 @@ use crate::config::catalogue;
 use crate::doctor;
 use crate::doctor::files::File;
 
+mod fleet;
 mod migrate;
 mod token;
 
@@ -63,6 +66,10 @@ enum Command {
     Config(ConfigCommand),
     /// Make a token to try things with, signed with a key of the configuration (development only)
     Token(TokenArgs),
+    /// Make tokens worthless on every task of the fleet, and end their sessions
+    Revoke(RevokeArgs),
+    /// End the sessions of a user on every task of the fleet
+    Disconnect(DisconnectArgs),
     /// Say what this host allows and what is too low: exit 0, or 1; sets nothing
     Doctor {
         /// For so many connections, instead of as many as the server would allow itself here
@@ -216,23 +223,29 @@ pub fn dispatch(cli: Cli, serve: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
             Err(error) => start_error(&error),
         },
         Command::Config(ConfigCommand::Table) => say(&catalogue::markdown_table()),
-        Command::Token(args) => load(settings.config)
-            .map_or_else(|it| start_error(&it), |loaded| token::run(&loaded, &args)),
-        Command::Migrate { print } => load(settings.config)
-            .map_or_else(|it| start_error(&it), |loaded| migrate::run(&loaded.settings, print)),
+        Command::Token(args) => with(load(settings.config), |it| token::run(it, &args)),
+        Command::Revoke(args) => with(load(settings.config), |it| fleet::revoke(it, &args)),
+        Command::Disconnect(args) => with(load(settings.config), |it| fleet::disconnect(it, &args)),
+        Command::Migrate { print } => {
+            with(load(settings.config), |it| migrate::run(&it.settings, print))
+        }
         Command::Healthcheck { url: Some(url) } => healthcheck(&url),
-        Command::Healthcheck { url: None } => match load(settings.config) {
-            Ok(loaded) => {
-                healthcheck(&format!("http://{}", reachable(loaded.settings.admin.listen)))
-            }
-            Err(error) => start_error(&error),
-        },
+        Command::Healthcheck { url: None } => with(load(settings.config), |it| {
+            healthcheck(&format!("http://{}", reachable(it.settings.admin.listen)))
+        }),
     }
 }
 
 /// What `doctor --print` takes.
 fn file_names() -> PossibleValuesParser {
     PossibleValuesParser::new(File::ALL.iter().map(|(name, _)| *name))
+}
+
+fn with(loaded: Result<Loaded, ConfigError>, act: impl FnOnce(&Loaded) -> ExitCode) -> ExitCode {
+    match loaded {
+        Ok(loaded) => act(&loaded),
+        Err(error) => start_error(&error),
+    }
 }
 
 fn start_error(error: &ConfigError) -> ExitCode {

@@ -276,6 +276,10 @@ impl Loaded {
                 "raise it, lower limits.outbox_bytes, or give auto",
             ));
         }
+        if self.settings.drain.deadline <= self.settings.drain.window {
+            let problem = "not longer than drain.window, so that the closes could not be spread";
+            return Err(self.wrong("drain.deadline", problem, "raise it, or lower drain.window"));
+        }
         if !self.settings.metrics.service.is_ascii() {
             let problem = "CloudWatch takes no dimension with other characters than ASCII";
             return Err(self.wrong("metrics.service", problem, "use ASCII characters only"));
@@ -478,8 +482,8 @@ mod tests {
 
     #[test]
     fn settings_of_later_versions_say_so() {
-        let expected = "(file:1): this version has no drain window yet; remove the setting";
-        check_file("drain.window = 'x'", &format!("drain.window {expected}"));
+        let expected = "(file:1): this version has no message history yet; remove the setting";
+        check_file("history.url = 'x'", &format!("history.url {expected}"));
         check_environment(
             &[("RINGWAY_SERVER_DEMO", "x")],
             "RINGWAY_SERVER_DEMO (environment RINGWAY_SERVER_DEMO): this version has no demo page \
@@ -662,6 +666,7 @@ mod tests {
         let expected =
             [("/app/a.{x}.{y}", "/user/{y}/queue/{x}", false), ("/app/b", "/topic/b", true)].map(
                 |(pattern, to, history)| RouteSettings {
+                    schema: None,
                     pattern: pattern.into(),
                     to: RouteTarget::Destination(to.into()),
                     history,
@@ -687,6 +692,28 @@ mod tests {
         let loaded = load_file(text, Sources::default()).unwrap();
         let stream = RouteTarget::Stream("ringway:inbound:orders".into());
         assert_eq!(loaded.settings.routes.first().map(|it| &it.to), Some(&stream));
+    }
+
+    #[test]
+    fn the_schema_of_a_route_is_read_and_compiled() {
+        let check = |route: &str, expected: &str| {
+            let error = load_file(&format!("[[route]]\n{route}\n"), Sources::default());
+            let error = error.unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
+        };
+        check(
+            "match = '/app/x'\nto = '/topic/x'\nschema = '/none'",
+            "route.schema = \"/none\" (file:4): cannot read it: ",
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("schema.json");
+        let route = format!("match = '/app/x'\nto = '/topic/x'\nschema = '{}'", file.display());
+        std::fs::write(&file, r#"{"type":"text"}"#).unwrap();
+        check(&route, &format!("route.schema = \"{}\" (file:4): at /type: ", file.display()));
+        std::fs::write(&file, r#"{"type":"object"}"#).unwrap();
+        let loaded = load_file(&format!("[[route]]\n{route}\n"), Sources::default()).unwrap();
+        let schema = loaded.settings.routes[0].schema.as_ref().unwrap();
+        assert!(schema.schema.check(b"{}").is_ok() && schema.schema.check(b"1").is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! a test holds the three together.
 
 use crate::metrics::auth;
+use crate::metrics::drain;
 use crate::metrics::relay;
 use crate::metrics::turn;
 
@@ -142,20 +143,6 @@ pub const BYTES_SENT: Series = series(
     None,
     "Bytes written to client sockets, handshakes included.",
 );
-/// Publications handed to another shard's mailbox.
-pub const RELAY_MAIL: Series = series(
-    "websocket_relay_mail_total",
-    Kind::Counter,
-    None,
-    "Items handed to the mailbox of another core by the embedded relay.",
-);
-/// Times a publisher was not read because a mailbox had no credit.
-pub const RELAY_PAUSED: Series = series(
-    "websocket_relay_paused_total",
-    Kind::Counter,
-    None,
-    "Times reading a publisher was paused because the mailbox of another core was full.",
-);
 /// STOMP frames refused, by [`Refusal`].
 pub const REFUSALS: Series = series(
     "websocket_refusals_total",
@@ -172,7 +159,7 @@ pub const IO_DRIVER: Series = series(
 );
 
 /// All series, in the order of the page.
-pub const SERIES: [Series; 38] = [
+pub const SERIES: [Series; 43] = [
     CONNECTIONS_ACTIVE,
     HANDSHAKES,
     TLS_HANDSHAKES,
@@ -193,13 +180,18 @@ pub const SERIES: [Series; 38] = [
     OUTBOX_BYTES,
     BYTES_RECEIVED,
     BYTES_SENT,
-    RELAY_MAIL,
-    RELAY_PAUSED,
+    relay::MAIL,
+    relay::PAUSED,
     auth::THROTTLED,
     REFUSALS,
     auth::REJECTED,
     auth::SIGNATURES,
     auth::KNOWN,
+    drain::ACTIVE,
+    drain::TOLD,
+    drain::CLOSED,
+    drain::FLUSHED,
+    drain::CUT,
     relay::UP,
     relay::RECONNECTS,
     relay::GAP,

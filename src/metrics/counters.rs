@@ -16,6 +16,7 @@ use crate::metrics::catalogue::Label;
 use crate::metrics::catalogue::Refusal;
 use crate::metrics::catalogue::Rejected;
 use crate::metrics::catalogue::TlsHandshake;
+use crate::metrics::drain::DrainCounters;
 use crate::metrics::relay::RelayCounters;
 
 /// A number that only rises. One writer.
@@ -233,6 +234,8 @@ pub struct ShardCounters {
     pub refusals: Labelled<Refusal, { Refusal::ALL.len() }>,
     /// What became of tokens.
     pub auth: AuthCounters,
+    /// What the shard's drain has done.
+    pub drain: DrainCounters,
     /// What the shard's relay has done.
     pub relay: RelayCounters,
 }

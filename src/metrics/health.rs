@@ -48,6 +48,7 @@ impl Probe {
 pub struct Health {
     phase: AtomicU8,
     shards_up: AtomicUsize,
+    shards_quiet: AtomicUsize,
     shards_count: usize,
     /// One bit for each shard whose relay carries messages.
     relays_up: AtomicU64,
@@ -71,6 +72,7 @@ impl Health {
         Self {
             phase: AtomicU8::new(0),
             shards_up: AtomicUsize::new(0),
+            shards_quiet: AtomicUsize::new(0),
             shards_count,
             relays_up: AtomicU64::new(0),
             redis: None,
@@ -151,7 +153,29 @@ impl Health {
 
     /// The drain begins; it does not end.
     pub fn drain(&self) {
-        self.phase.store(2, Relaxed);
+        self.phase.fetch_max(2, Relaxed);
+    }
+
+    /// The drain is to be short: all are closed at once. Begins it where it has not begun.
+    pub fn hurry(&self) {
+        self.phase.fetch_max(3, Relaxed);
+    }
+
+    /// Whether the drain is to be short.
+    #[must_use]
+    pub fn is_hurried(&self) -> bool {
+        self.phase.load(Relaxed) == 3
+    }
+
+    /// A shard that drains has answered all that it owed.
+    pub fn shard_quiet(&self) {
+        self.shards_quiet.fetch_add(1, Relaxed);
+    }
+
+    /// Whether no shard owes anything any more.
+    #[must_use]
+    pub fn are_shards_quiet(&self) -> bool {
+        self.shards_count <= self.shards_quiet.load(Relaxed)
     }
 
     /// Where the process is in its life.

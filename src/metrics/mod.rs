@@ -16,6 +16,7 @@ pub mod catalogue;
 mod close_code;
 pub mod counters;
 pub mod document;
+pub mod drain;
 pub mod emf;
 pub mod health;
 mod refusal;

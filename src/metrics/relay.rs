@@ -1,6 +1,7 @@
 //! The numbers of the relay: its series, its labels, and where a shard counts them.
 //!
-//! All but [`UP`] and [`ROUND_TRIP`] are those of the Redis relay and stay 0 with the embedded one.
+//! All but [`UP`], [`MAIL`] and [`PAUSED`] are those of the Redis relay, and 0 with the embedded
+//! one.
 
 use crate::metrics::catalogue::Kind;
 use crate::metrics::catalogue::Label;
@@ -12,6 +13,20 @@ use crate::metrics::counters::Gauge;
 use crate::metrics::counters::Histogram;
 use crate::metrics::counters::Labelled;
 
+/// Publications handed to another shard's mailbox.
+pub const MAIL: Series = series(
+    "websocket_relay_mail_total",
+    Kind::Counter,
+    None,
+    "Items handed to the mailbox of another core by the embedded relay.",
+);
+/// Times a publisher was not read because a mailbox had no credit.
+pub const PAUSED: Series = series(
+    "websocket_relay_paused_total",
+    Kind::Counter,
+    None,
+    "Times reading a publisher was paused because the mailbox of another core was full.",
+);
 /// Whether the shard's relay carries messages, by core.
 pub const UP: Series = series(
     "websocket_relay_up",

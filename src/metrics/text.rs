@@ -16,6 +16,7 @@ use crate::metrics::counters::Counter;
 use crate::metrics::counters::Histogram;
 use crate::metrics::counters::Labelled;
 use crate::metrics::counters::ShardCounters;
+use crate::metrics::drain;
 use crate::metrics::relay;
 use crate::metrics::turn;
 
@@ -69,13 +70,18 @@ pub fn render(shards: &[Arc<ShardCounters>], info: &Info) -> String {
         total(catalogue::OUTBOX_BYTES, |it| it.outbox_bytes.get()),
         total(catalogue::BYTES_RECEIVED, |it| it.bytes_received.get()),
         total(catalogue::BYTES_SENT, |it| it.bytes_sent.get()),
-        total(catalogue::RELAY_MAIL, |it| it.relay_mail.get()),
-        total(catalogue::RELAY_PAUSED, |it| it.relay_paused.get()),
+        total(relay::MAIL, |it| it.relay_mail.get()),
+        total(relay::PAUSED, |it| it.relay_paused.get()),
         total(auth::THROTTLED, |it| it.throttled.get()),
         labelled(catalogue::REFUSALS, shards, |it| &it.refusals),
         labelled(auth::REJECTED, shards, |it| &it.auth.rejected),
         total(auth::SIGNATURES, |it| it.auth.signatures.get()),
         total(auth::KNOWN, |it| it.auth.known.get()),
+        by_core(drain::ACTIVE, |it| it.drain.active.get()),
+        total(drain::TOLD, |it| it.drain.told.get()),
+        total(drain::CLOSED, |it| it.drain.closed.get()),
+        total(drain::FLUSHED, |it| it.drain.flushed.get()),
+        total(drain::CUT, |it| it.drain.cut.get()),
         by_core(relay::UP, |it| it.relay.up.get()),
         total(relay::RECONNECTS, |it| it.relay.reconnects.get()),
         seconds(relay::GAP, sum(|it| it.relay.gap_ns.get())),

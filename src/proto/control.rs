@@ -14,6 +14,10 @@ use crate::proto::signature::Key;
 use crate::proto::signature::Text;
 use crate::proto::signature::Unverified;
 
+/// The channel of control messages.
+pub const CHANNEL: &str = "ringway:control";
+/// The sorted set of the messages that revoke, each by when it can be forgotten.
+pub const RECORD: &str = "ringway:revoked";
 /// Most bytes of a control message.
 pub const BYTES_MAX: usize = 16 * 1024;
 

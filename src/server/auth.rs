@@ -47,6 +47,7 @@ pub(super) fn shard_options(
             remembered_max: jwt.remembered,
         },
         keys,
+        learns_keys: jwt.jwks_url.is_some(),
         sources: Sources {
             has_authorization: settings.takes("http"),
             cookie: cookie.clone(),

@@ -36,7 +36,9 @@ use crate::shard::mailbox::Outside;
 use crate::stdx::time::Instant;
 
 /// How often the thread looks at the file, and at what the shards lack.
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// How long somebody is let wait for a fetch that is not allowed yet.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How long one fetch may take as a whole.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many redirections one fetch follows.
@@ -140,14 +142,21 @@ impl Keeper {
             return Ok(keys);
         }
         let run = move || {
-            let mut is_told = true;
+            let (mut is_told, mut is_awaited) = (true, false);
             loop {
                 let before = self.ids();
-                self.look(is_told, outside.take_lack_of_key());
-                if self.ids() != before {
+                let is_wanted = outside.take_lack_of_key();
+                is_awaited |= is_wanted;
+                self.look(is_told, is_wanted);
+                let is_changed = self.ids() != before;
+                if is_changed {
                     self.generation += 1;
                     let names: Vec<String> = self.keys().map(Key::describe).collect();
                     tracing::info!(generation = self.generation, ?names, "the keys have changed");
+                }
+                // Whoever waits for a key is told, too, that it has not come.
+                if is_changed || (is_awaited && !self.will_fetch()) {
+                    is_awaited = false;
                     let notice = Notice::Keys(self.key_set());
                     while !outside.post(&notice) {
                         thread::sleep(LOOK_INTERVAL);
@@ -162,6 +171,15 @@ impl Keeper {
         };
         spawn("ringway-keys", run)?;
         Ok(keys)
+    }
+
+    /// Whether keys that are wanted are fetched so soon that it is worth to wait for them.
+    fn will_fetch(&self) -> bool {
+        self.remote.as_ref().is_some_and(|it| {
+            let now = self.clock.instant();
+            let may_at = it.tried_at.map(|tried_at| tried_at.after(it.cooldown));
+            it.is_wanted && may_at.is_none_or(|at| at <= now.after(PATIENCE))
+        })
     }
 
     /// Does what is due.

@@ -28,9 +28,9 @@ use crate::metrics;
 use crate::metrics::ShardCounters;
 use crate::metrics::health::Health;
 use crate::server::keys::Keeper;
+use crate::server::operator::Operator;
 use crate::shard::Identity;
 use crate::shard::link;
-use crate::shard::mailbox::Doorbell;
 use crate::shard::mailbox::Mailboxes;
 use crate::shard::runtime;
 use crate::shard::runtime::Setup;
@@ -43,6 +43,7 @@ mod history;
 mod host;
 mod keys;
 pub mod logs;
+pub mod operator;
 mod options;
 mod reload;
 
@@ -78,7 +79,7 @@ pub fn serve(loaded: Loaded) -> ExitCode {
 /// A server that serves.
 struct Running {
     health: Arc<Health>,
-    doorbells: Arc<[Doorbell]>,
+    counters: Arc<[Arc<ShardCounters>]>,
     shards: Vec<JoinHandle<()>>,
     events: mpsc::Receiver<Event>,
     live: reload::Live,
@@ -89,6 +90,8 @@ struct Running {
     reload: Option<certificates::Reload>,
     /// Stores messages, where they are stored.
     history: Option<history::Keeper>,
+    /// For the doors that operators come through.
+    _operator: Operator,
 }
 
 fn start(loaded: &Loaded) -> Result<Running, StartError> {
@@ -111,6 +114,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let (mut mailboxes, doorbells) = Mailboxes::connect(cores, settings.relay.mailbox_messages);
     let outside = Mailboxes::open(&mut mailboxes, &doorbells);
     let history = history::Keeper::start(settings, &mut mailboxes, &doorbells, &health, clock)?;
+    let _operator = Operator::start(settings, clock, &mut mailboxes, &doorbells)?;
     let (sender, events) = mpsc::channel();
     // Before the first shard, so that no signal finds the default handler.
     listen_for_signals(sender.clone())?;
@@ -143,7 +147,6 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
                 driver,
                 links: links.clone(),
                 certificates,
-                shutdown_timeout: settings.server.shutdown_timeout,
             },
         };
         shards.push(thread.spawn(sender.clone())?);
@@ -151,7 +154,8 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let info = metrics::Info { driver: options::metrics_driver(driver) };
     let emf = emf::Writer::start(&settings.metrics, info, &counters, clock)?;
     let tokens = Arc::clone(&live.tokens);
-    let view = admin::View { counters, health: Arc::clone(&health), info, tokens };
+    let view =
+        admin::View { counters: Arc::clone(&counters), health: Arc::clone(&health), info, tokens };
     admin.into_iter().try_for_each(|listener| spawn_admin(listener, view.clone()))?;
     let keys = keeper.start(settings.auth.is_on(), outside)?;
     wait_until_started(&events, cores)?;
@@ -164,7 +168,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
         settings,
         host: &host,
     });
-    Ok(Running { health, doorbells, shards, events, live, emf, keys, reload, history })
+    Ok(Running { health, counters, shards, events, live, emf, keys, reload, history, _operator })
 }
 
 /// Tells health and counters which relay this is.
@@ -300,42 +304,51 @@ impl Running {
                     }
                     self.reload.iter().for_each(certificates::Reload::run);
                 }
-                Ok(Event::Signal(signal)) if is_draining => {
+                Ok(Event::Signal(signal)) if self.health.is_hurried() => {
                     tracing::warn!(signal, "told again: ending at once");
                     return ExitCode::from(cli::EXIT_FAILURE);
                 }
+                Ok(Event::Signal(signal)) if is_draining => {
+                    tracing::warn!(signal, "told again: closing all connections at once");
+                    self.health.hurry();
+                }
                 Ok(Event::Signal(signal)) => {
-                    tracing::info!(signal, "closing all connections");
+                    tracing::info!(signal, "draining");
                     is_draining = true;
-                    self.drain();
+                    self.health.drain();
                 }
                 Ok(Event::ShardEnded(_, Ok(()))) => left_count -= 1,
                 Ok(Event::ShardEnded(id, Err(error))) => {
                     tracing::error!(shard = id.0, "a shard ended: {error}; ending the process");
                     left_count -= 1;
                     code = cli::EXIT_FAILURE;
-                    is_draining = true;
-                    self.drain();
+                    self.health.hurry();
                 }
                 Err(_) => break,
             }
         }
-        if let Some(history) = self.history {
+        if let Some(history) = self.history.take() {
             history.end();
         }
-        if let Some(emf) = self.emf {
+        if let Some(emf) = self.emf.take() {
             emf.end();
         }
         if code == 0 {
-            tracing::info!("ended");
+            self.tell_end();
         }
         ExitCode::from(code)
     }
 
-    fn drain(&self) {
-        self.health.drain();
-        for doorbell in self.doorbells.iter() {
-            doorbell.ring();
-        }
+    /// The last line of the log: what became of the connections.
+    fn tell_end(&self) {
+        let sum = |read: fn(&ShardCounters) -> u64| self.counters.iter().map(|it| read(it)).sum();
+        let [told, closed, flushed, cut, left]: [u64; 5] = [
+            sum(|it| it.drain.told.get()),
+            sum(|it| it.drain.closed.get()),
+            sum(|it| it.drain.flushed.get()),
+            sum(|it| it.drain.cut.get()),
+            sum(|it| it.connections_active.get()),
+        ];
+        tracing::info!(told, closed, flushed, cut = cut + left, "ended");
     }
 }

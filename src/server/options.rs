@@ -37,6 +37,7 @@ use crate::server::StartError;
 use crate::server::auth;
 use crate::shard;
 use crate::shard::Admission;
+use crate::shard::DrainOptions;
 use crate::shard::Options;
 use crate::shard::link;
 use crate::stdx::cidr::Cidr;
@@ -61,6 +62,11 @@ pub(super) fn shard_options(
         settings.routes.iter().map(|it| route(it, has_history)).collect();
     let router =
         Router::new(&routes, limits.destination_bytes).map_err(|error| StartError(error.0))?;
+    let schema = |it: &RouteSettings| it.schema.as_ref().map(|it| it.schema.clone());
+    let router = match settings.routes.iter().any(|it| it.schema.is_some()) {
+        true => router.with_schemas(settings.routes.iter().map(schema).collect()),
+        false => router,
+    };
     let origins = OriginPatterns::parse(settings.auth.origins.iter().map(String::as_str))
         .map_err(|error| StartError(format!("auth.origins: {error}")))?;
     let message_bytes_max = limits.message_bytes as u64;
@@ -105,6 +111,11 @@ pub(super) fn shard_options(
         outbox_bytes_max: resolved.outbox_bytes,
         outbox_timeout: limits.outbox_seconds,
         outbox_total_bytes_max: resolved.outbox_total_bytes / resolved.cores,
+        drain: DrainOptions {
+            window: settings.drain.window,
+            deadline: settings.drain.deadline,
+            connection_age_max: settings.server.max_connection_age,
+        },
         mailbox_max: settings.relay.mailbox_messages,
         redis: redis_options(settings, resolved.cores, origin).map(Arc::new),
         history: has_history.then(|| settings.history.url.name()),
@@ -153,6 +164,8 @@ fn admission(settings: &Settings, cores: usize) -> Result<Admission, StartError>
         handshakes_per_second: it.handshakes_per_second.div_ceil(cores) as u64,
         frames_per_second: it.frames_per_second as u64,
         bytes_per_second: it.bytes_per_second as u64,
+        user_frames_per_second: it.user_frames_per_second as u64,
+        user_bytes_per_second: it.user_bytes_per_second as u64,
         seats: seats::Limits {
             user_max: number(it.connections_per_user),
             address_max: number(it.connections_per_address),
@@ -190,6 +203,7 @@ pub(super) fn redis_options(
             Envelope::Article => envelope::Form::Article,
         },
         key: relay.hmac_key.as_ref().map(|it| envelope::Key::new(it.reveal().as_bytes())),
+        reads_revoked: settings.auth.is_on() && relay.hmac_key.is_some(),
         hmac_window: relay.hmac_window,
         origin: origin.into(),
         outbox_timeout: relay.outbox_seconds,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::broker::identity;
 use crate::broker::refusal::Code;
 use crate::broker::refusal::Refusal;
 use crate::broker::session::Session;
@@ -11,7 +12,6 @@ use crate::policy::auth::Options;
 use crate::policy::auth::Reject;
 use crate::policy::auth::Revocation;
 use crate::policy::auth::Verifier;
-use crate::policy::auth::Whom;
 use crate::proto::http::credentials::Sources;
 use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Phase;
@@ -26,6 +26,8 @@ pub struct AuthOptions {
     pub verifier: Options,
     /// With which keys, until others come.
     pub keys: Arc<KeySet>,
+    /// Whether keys that are missing are fetched, so that it is worth to wait for them.
+    pub learns_keys: bool,
     /// Where the request of an upgrade may carry one.
     pub sources: Sources,
 }
@@ -33,34 +35,63 @@ pub struct AuthOptions {
 /// What comes to a shard from outside of it.
 #[derive(Clone, Debug)]
 pub enum Notice {
-    /// These keys replace those in force.
+    /// These keys replace those in force, or are still those: none that was missing has come.
     Keys(Arc<KeySet>),
-    /// This is revoked.
-    Revoked(Revocation),
+    /// These are revoked.
+    Revoked(Arc<[Revocation]>),
+    /// The sessions of this user are to end; the id is as tokens have it.
+    Disconnected(Arc<str>),
 }
 
 impl Shard {
     /// Takes what came from outside.
     pub fn handle_notice(&mut self, now: Now, notice: &Notice) {
+        match notice {
+            Notice::Keys(keys) => {
+                let verifier = self.verifier.as_mut();
+                if verifier.is_some_and(|it| it.set_keys(Arc::clone(keys))) {
+                    self.end_fallen(now);
+                }
+                self.retry_keyless();
+            }
+            Notice::Revoked(revocations) => self.revoke(now, revocations),
+            Notice::Disconnected(user) => self.disconnect(now, user),
+        }
+        self.settle(now);
+    }
+
+    /// Revokes tokens, and ends the sessions that hold one; the caller settles.
+    pub(super) fn revoke(&mut self, now: Now, revocations: &[Revocation]) {
         let Some(verifier) = &mut self.verifier else {
             return;
         };
-        let is_news = match notice {
-            Notice::Keys(keys) => verifier.set_keys(Arc::clone(keys)),
-            Notice::Revoked(revocation) => verifier.revoke(now.unix_ms, revocation),
-        };
-        if is_news {
+        let mut news_count = 0_usize;
+        for revocation in revocations {
+            news_count += usize::from(verifier.revoke(now.unix_ms, revocation));
+        }
+        // The sessions are walked once, however many are revoked.
+        if 0 < news_count {
+            tracing::info!(shard = self.identity.id.0, news_count, "tokens were revoked");
             self.end_fallen(now);
-            self.settle(now);
         }
     }
 
-    /// Revokes what a word to the whole fleet names; the caller settles.
-    pub(super) fn revoke(&mut self, now: Now, whom: Whom, until_ms: Option<u64>) {
-        let revocation = Revocation { whom, until_ms: until_ms.unwrap_or(u64::MAX) };
-        let verifier = self.verifier.as_mut();
-        if verifier.is_some_and(|it| it.revoke(now.unix_ms, &revocation)) {
-            self.end_fallen(now);
+    /// Ends the sessions of a user; the caller settles.
+    pub(super) fn disconnect(&mut self, now: Now, user: &str) {
+        let mut name = String::with_capacity(user.len());
+        identity::push_encoded(&mut name, user);
+        let is_theirs = |phase: &Phase| match phase {
+            Phase::Stomp(stomp) => stomp.session.is_of(&name),
+            Phase::Head(_) | Phase::Echo(_) | Phase::Closing(_) | Phase::Taken => false,
+        };
+        let theirs = self.connections.iter().filter(|(_, it)| is_theirs(&it.phase));
+        let keys: Vec<Key> = theirs.map(|(key, _)| key).collect();
+        if !keys.is_empty() {
+            let (shard, count) = (self.identity.id.0, keys.len());
+            tracing::info!(shard, count, user, "told to disconnect a user");
+        }
+        for key in keys {
+            self.with_session(now, ConnectionId(key), Session::handle_expelled);
         }
     }
 

@@ -5,11 +5,13 @@ use std::mem;
 use crate::broker::close::CloseReason;
 use crate::metrics::CloseCode;
 use crate::metrics::ConnectionError;
+use crate::metrics::health::Phase as LifePhase;
 use crate::proto::stomp;
 use crate::proto::ws;
 use crate::shard::connection::Closing;
 use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Phase;
+use crate::shard::drain;
 use crate::shard::flush::Action;
 use crate::shard::state::Shard;
 use crate::stdx::bytes::Shared;
@@ -59,7 +61,7 @@ impl Shard {
             // A close without a code is answered in kind (RFC 6455 §5.5.1).
             ws::push_frame(&mut frame, ws::Opcode::Close, b"");
         } else {
-            ws::push_close(&mut frame, reason.code(), reason.text());
+            ws::push_close(&mut frame, reason.code(), &reason.said());
         }
         self.push_raw(now, id, Shared::new(frame, &self.meter.clone()));
         self.leaving_bytes += self.connections.get_mut(id.0).map_or(0, |it| it.leaving_bytes());
@@ -169,15 +171,34 @@ impl Shard {
         let open: Vec<Key> =
             self.connections.iter().filter(|(_, it)| it.is_open()).map(|(key, _)| key).collect();
         for key in open {
-            self.close(now, ConnectionId(key), CloseReason::Draining);
+            let reconnect_ms = drain::reconnect_ms(&mut self.random);
+            self.close(now, ConnectionId(key), CloseReason::Draining { reconnect_ms });
         }
         self.settle(now);
+    }
+
+    /// The time of the drain is over: whoever is still there is told so.
+    pub fn handle_deadline(&mut self, now: Now) {
+        let open = self.connections.iter().filter(|(_, it)| it.is_open());
+        let open: Vec<Key> = open.map(|(key, _)| key).collect();
+        for key in open {
+            self.close(now, ConnectionId(key), CloseReason::Deadline);
+        }
     }
 
     /// Whether the drain has nothing left to wait for.
     #[must_use]
     pub fn is_drained(&self) -> bool {
         self.is_draining && self.connections.len() == self.handshakes_count
+    }
+
+    /// The socket of a connection that was closed is gone.
+    pub(super) fn note_gone(&mut self, is_cut: bool) {
+        self.leave_active();
+        if self.identity.health.phase() == LifePhase::Draining {
+            let drain = &self.counters.drain;
+            (if is_cut { &drain.cut } else { &drain.flushed }).add(1);
+        }
     }
 
     /// Ends the write side once the last byte has gone, when the peer's close frame has come.
@@ -196,6 +217,9 @@ impl Shard {
         if let Some(error) = error_of(reason) {
             self.counters.connection_errors.of(error).add(1);
         }
+        if matches!(reason, CloseReason::Draining { .. }) {
+            self.counters.drain.closed.add(1);
+        }
         if reason.drops_outbox() {
             self.counters.slow_consumers.add(1);
         }
@@ -213,7 +237,11 @@ fn error_of(reason: CloseReason) -> Option<ConnectionError> {
     Some(match reason {
         CloseReason::Disconnected
         | CloseReason::PeerClosed(_)
-        | CloseReason::Draining
+        | CloseReason::Expelled
+        | CloseReason::Draining { .. }
+        | CloseReason::Deadline
+        | CloseReason::Aged { .. }
+        | CloseReason::Rebalanced { .. }
         | CloseReason::Refused => return None,
         CloseReason::Frame(error) => match error.close_code() {
             1007 => ConnectionError::Utf8,

@@ -1,6 +1,7 @@
 //! One connection: its place in HTTP, WebSocket and STOMP, and what waits for its socket.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use crate::broker::outbox::Outbox;
 use crate::broker::seats::Holder;
@@ -8,6 +9,8 @@ use crate::broker::session::Session;
 use crate::proto::http;
 use crate::proto::stomp;
 use crate::proto::ws;
+use crate::shard::rates::UserPace;
+use crate::shard::waiting::Parked;
 use crate::stdx::rate::Pace;
 use crate::stdx::slab::Key;
 use crate::stdx::time::Instant;
@@ -54,6 +57,10 @@ pub(super) struct Connection {
     /// When it was accepted, and from the upgrade on when that was.
     pub(super) opened_at: Instant,
     pub(super) received_at: Instant,
+    /// When it last said something but heart-beats.
+    pub(super) active_at: Instant,
+    /// When it is as old as it may be.
+    pub(super) leaves_at: Option<Instant>,
     /// When bytes were last put into the outbox.
     pub(super) written_at: Instant,
     pub(super) pinged_at: Option<Instant>,
@@ -61,6 +68,8 @@ pub(super) struct Connection {
     /// The seats that it has, of its address and its user.
     pub(super) seats: Vec<Holder>,
     pub(super) bytes_pace: Pace,
+    /// That of its user, where users have rates.
+    pub(super) user_pace: Option<Rc<UserPace>>,
     /// It is not read before this.
     pub(super) throttled_until: Instant,
 }
@@ -100,6 +109,8 @@ pub(super) struct Stomp {
     pub(super) decoder: stomp::Decoder,
     pub(super) session: Session,
     pub(super) pace: Pace,
+    /// Its CONNECT, while that waits; then nothing it sends is looked at.
+    pub(super) parked: Option<Box<Parked>>,
 }
 
 #[derive(Debug)]
@@ -124,11 +135,14 @@ impl Connection {
             is_browser: false,
             opened_at: now,
             received_at: now,
+            active_at: now,
+            leaves_at: None,
             written_at: now,
             pinged_at: None,
             armed: Tick::NEVER,
             seats: Vec::new(),
             bytes_pace: Pace::default(),
+            user_pace: None,
             throttled_until: Instant::default(),
         }
     }

@@ -93,12 +93,15 @@ impl Shard {
             Ok(Some(decided)) => match decided {
                 Ok(((phase, is_browser), head_bytes)) => {
                     let early = head.bytes.split_off(head_bytes);
+                    let leaves_at = self.leaves_at(now.instant);
                     if let Some(connection) = self.connections.get_mut(id.0) {
                         connection.is_browser = is_browser;
                         self.counters
                             .handshake_time
                             .observe(now.instant.since(connection.opened_at));
                         connection.opened_at = now.instant;
+                        connection.active_at = now.instant;
+                        connection.leaves_at = leaves_at;
                     }
                     self.handshakes_count -= 1;
                     self.enter_active();
@@ -202,6 +205,7 @@ impl Shard {
                 decoder: stomp::Decoder::new(self.options.stomp),
                 session: Session::new(session_id, token.map(Box::from)),
                 pace: Pace::default(),
+                parked: None,
             }))
         };
         Ok((phase, origin.is_some()))

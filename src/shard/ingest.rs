@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::broker::close::CloseReason;
 use crate::broker::session::Context;
+use crate::broker::session::Session;
 use crate::proto::stomp;
 use crate::proto::ws;
 use crate::shard::admission;
@@ -17,6 +18,7 @@ use crate::shard::connection::Stomp;
 use crate::shard::handshake::Outcome;
 use crate::shard::state::Shard;
 use crate::stdx::bytes::Shared;
+use crate::stdx::rate::Pace;
 use crate::stdx::time::Now;
 
 /// What the STOMP frames of one message came to.
@@ -43,7 +45,7 @@ impl Shard {
         self.rearm(id);
     }
 
-    fn ingest(&mut self, now: Now, id: ConnectionId, bytes: &mut [u8]) {
+    pub(super) fn ingest(&mut self, now: Now, id: ConnectionId, bytes: &mut [u8]) {
         let Some(connection) = self.connections.get_mut(id.0) else {
             return;
         };
@@ -81,7 +83,7 @@ impl Shard {
         }
     }
 
-    fn put_back(&mut self, id: ConnectionId, phase: Phase) {
+    pub(super) fn put_back(&mut self, id: ConnectionId, phase: Phase) {
         if let Some(connection) = self.connections.get_mut(id.0) {
             connection.phase = phase;
         }
@@ -94,11 +96,18 @@ impl Shard {
         stomp: &mut Stomp,
         input: &mut &mut [u8],
     ) -> Result<(), CloseReason> {
-        let Stomp { ws: messages, decoder, session, pace } = stomp;
+        if let Some(parked) = &mut stomp.parked {
+            return self.park_more(parked, &*mem::take(input));
+        }
         loop {
-            let event = guarded_decode(messages, input)?;
-            let mut payload = match event {
+            let is_parking = self.is_parking(stomp);
+            let event = guarded_decode(&mut stomp.ws, input)?;
+            let payload = match event {
                 None => return Ok(()),
+                Some(ws::Event::Text(payload) | ws::Event::Binary(payload)) if is_parking => {
+                    stomp.parked = Some(self.park(id, payload, &*mem::take(input)));
+                    return Ok(());
+                }
                 Some(ws::Event::Text(payload) | ws::Event::Binary(payload)) => payload,
                 Some(ws::Event::Ping(payload)) => {
                     self.push_control(now, id, ws::Opcode::Pong, payload);
@@ -107,57 +116,97 @@ impl Shard {
                 Some(ws::Event::Pong(_)) => continue,
                 Some(ws::Event::Close { code, .. }) => return Err(CloseReason::PeerClosed(code)),
             };
-            loop {
-                let options = &*self.options;
-                let mut context = Context {
-                    now,
-                    options: &options.session,
-                    router: &options.router,
-                    rules: &options.rules,
-                    verifier: self.verifier.as_mut(),
-                    node: &self.node,
-                    messages_count: &mut self.messages_count,
-                };
-                let outputs = &mut self.outputs;
-                let mut over = Duration::ZERO;
-                let rate = options.admission.frames_per_second;
-                let counters = &self.counters;
-                let step =
-                    panic::catch_unwind(AssertUnwindSafe(|| match decoder.decode(&mut payload) {
-                        Ok(None) => Step::Done,
-                        Ok(Some(stomp::Event::HeartBeat)) => Step::Again,
-                        Ok(Some(stomp::Event::Frame(frame))) => {
-                            counters.messages_received.add(1);
-                            if rate != 0 {
-                                over = pace.take(now.instant, 1, rate);
-                            }
-                            // Ahead by a second it is not read for a while; by two, refused.
-                            if Duration::from_secs(1) < over && !session.is_fresh() {
-                                let refusal = admission::too_fast(rate);
-                                session.handle_refusal(&frame, refusal, &mut context, outputs);
-                            } else {
-                                session.handle_frame(&frame, &mut context, outputs);
-                            }
-                            Step::Again
+            let Stomp { decoder, session, pace, .. } = stomp;
+            self.ingest_frames(now, id, (decoder, session, pace), payload)?;
+        }
+    }
+
+    /// Takes one whole message.
+    pub(super) fn ingest_message(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        stomp: &mut Stomp,
+        payload: &mut [u8],
+    ) -> Result<(), CloseReason> {
+        let Stomp { decoder, session, pace, .. } = stomp;
+        self.ingest_frames(now, id, (decoder, session, pace), payload)
+    }
+
+    fn ingest_frames(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        (decoder, session, pace): (&mut stomp::Decoder, &mut Session, &mut Pace),
+        mut payload: &mut [u8],
+    ) -> Result<(), CloseReason> {
+        loop {
+            let mut has_spoken = false;
+            let user = self.connections.get(id.0).and_then(|it| it.user_pace.clone());
+            let options = &*self.options;
+            let mut context = Context {
+                now,
+                options: &options.session,
+                router: &options.router,
+                rules: &options.rules,
+                verifier: self.verifier.as_mut(),
+                learns_keys: options.auth.as_ref().is_some_and(|it| it.learns_keys),
+                awaits_keys: self.waiting.awaits_keys(),
+                node: &self.node,
+                messages_count: &mut self.messages_count,
+            };
+            let outputs = &mut self.outputs;
+            let mut over = Duration::ZERO;
+            let rate = options.admission.frames_per_second;
+            let user_rate = options.admission.user_frames_per_second;
+            let counters = &self.counters;
+            let step =
+                panic::catch_unwind(AssertUnwindSafe(|| match decoder.decode(&mut payload) {
+                    Ok(None) => Step::Done,
+                    Ok(Some(stomp::Event::HeartBeat)) => Step::Again,
+                    Ok(Some(stomp::Event::Frame(frame))) => {
+                        counters.messages_received.add(1);
+                        has_spoken = true;
+                        if rate != 0 {
+                            over = pace.take(now.instant, 1, rate);
                         }
-                        Err(error) => {
-                            let receipt = decoder.take_receipt();
-                            session.handle_broken(error, receipt.as_deref(), outputs);
-                            Step::Done
+                        let mut limit = ("frames_per_second", rate);
+                        if let Some(user) = &user {
+                            let user_over = user.take_frame(now.instant, user_rate);
+                            if over < user_over {
+                                over = user_over;
+                                limit = ("user_frames_per_second", user_rate);
+                            }
                         }
-                    }));
-                let Ok(step) = step else {
-                    self.outputs.clear();
-                    return Err(CloseReason::Internal);
-                };
-                decoder.set_version(session.version());
-                self.throttle(now, id, over);
-                if !self.outputs.is_empty() {
-                    self.apply(now, id, session)?;
-                }
-                if matches!(step, Step::Done) {
-                    break;
-                }
+                        // Ahead by a second it is not read for a while; by two, refused.
+                        if Duration::from_secs(1) < over && !session.is_fresh() {
+                            let refusal = admission::too_fast(limit.0, limit.1);
+                            session.handle_refusal(&frame, refusal, &mut context, outputs);
+                        } else {
+                            session.handle_frame(&frame, &mut context, outputs);
+                        }
+                        Step::Again
+                    }
+                    Err(error) => {
+                        let receipt = decoder.take_receipt();
+                        session.handle_broken(error, receipt.as_deref(), outputs);
+                        Step::Done
+                    }
+                }));
+            let Ok(step) = step else {
+                self.outputs.clear();
+                return Err(CloseReason::Internal);
+            };
+            if has_spoken && let Some(connection) = self.connections.get_mut(id.0) {
+                connection.active_at = now.instant;
+            }
+            decoder.set_version(session.version());
+            self.throttle(now, id, over);
+            if !self.outputs.is_empty() {
+                self.apply(now, id, session)?;
+            }
+            if matches!(step, Step::Done) || session.lacks_key() {
+                return Ok(());
             }
         }
     }

@@ -63,13 +63,13 @@ pub struct Mailboxes {
     doorbells: Arc<[Doorbell]>,
     to: Vec<Option<Out>>,
     from: Vec<Option<In>>,
-    notices: Option<Consumer<Notice>>,
+    notices: Vec<Consumer<Notice>>,
     lacks_key: Arc<AtomicBool>,
     /// To the store of the history, where there is one.
     history: Option<Port>,
 }
 
-/// The way from outside to all shards: one writer.
+/// A way from outside to all shards: one writer.
 #[derive(Debug)]
 pub struct Outside {
     doorbells: Arc<[Doorbell]>,
@@ -119,14 +119,15 @@ impl Mailboxes {
     #[must_use]
     pub fn connect(count: usize, mails_max: usize) -> (Vec<Self>, Arc<[Doorbell]>) {
         let doorbells: Arc<[Doorbell]> = (0..count).map(|_| Doorbell::default()).collect();
+        let lacks_key: Arc<AtomicBool> = Arc::default();
         let mut all: Vec<Self> = (0..count)
             .map(|index| Self {
                 me: shard_id(index),
                 doorbells: Arc::clone(&doorbells),
                 to: (0..count).map(|_| None).collect(),
                 from: (0..count).map(|_| None).collect(),
-                notices: None,
-                lacks_key: Arc::default(),
+                notices: Vec::new(),
+                lacks_key: Arc::clone(&lacks_key),
                 history: None,
             })
             .collect();
@@ -144,15 +145,14 @@ impl Mailboxes {
         (all, doorbells)
     }
 
-    /// Opens the way from outside to all shards of `connect`.
+    /// Opens a way from outside to all shards of `connect`; there may be several.
     #[must_use]
     pub fn open(all: &mut [Self], doorbells: &Arc<[Doorbell]>) -> Outside {
-        let lacks_key = Arc::new(AtomicBool::new(false));
+        let lacks_key = all.first().map(|it| Arc::clone(&it.lacks_key)).unwrap_or_default();
         let mut notices = Vec::with_capacity(all.len());
         for mailboxes in all {
             let (end, start) = RingBuffer::new(NOTICES_MAX);
-            mailboxes.notices = Some(start);
-            mailboxes.lacks_key = Arc::clone(&lacks_key);
+            mailboxes.notices.push(start);
             notices.push(end);
         }
         Outside { doorbells: Arc::clone(doorbells), notices, lacks_key }
@@ -174,8 +174,10 @@ impl Mailboxes {
 
     /// Hands the shard what came from outside.
     pub fn receive_notices(&mut self, now: Now, shard: &mut Shard) {
-        while let Some(notice) = self.notices.as_mut().and_then(|it| it.pop().ok()) {
-            shard.handle_notice(now, &notice);
+        for way in &mut self.notices {
+            while let Ok(notice) = way.pop() {
+                shard.handle_notice(now, &notice);
+            }
         }
     }
 

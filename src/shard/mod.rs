@@ -8,7 +8,7 @@
 //!
 //! Read `state` (what a shard is), `connection`, `handshake` (HTTP), `admission`, `ingest` (bytes
 //! to frames), `apply` (frames to effects), `auth`, `relay`, `fanout`, `replay`, `flush`,
-//! `closing`, `timers`, then `mailbox`, `runtime`, `carry` and `polled`, `link` (connections to
+//! `closing`, `drain`, `timers`, then `mailbox`, `runtime`, `carry`, `polled` and `ending`, `link` (connections to
 //! Redis) and `secure` (TLS of the listener).
 #![forbid(unsafe_code)]
 
@@ -18,15 +18,19 @@ mod auth;
 mod carry;
 mod closing;
 mod connection;
+mod drain;
+mod ending;
 mod fanout;
 mod flush;
 mod handshake;
 mod ingest;
+mod invariants;
 pub mod link;
 mod load;
 mod log_limit;
 pub mod mailbox;
 mod polled;
+mod rates;
 mod relay;
 mod replay;
 pub mod runtime;
@@ -35,12 +39,15 @@ mod sending;
 mod state;
 mod tasks;
 mod timers;
+mod turns;
+mod waiting;
 
 pub use admission::Admission;
 pub use admission::ProxyProtocol;
 pub use auth::AuthOptions;
 pub use auth::Notice;
 pub use connection::ConnectionId;
+pub use drain::DrainOptions;
 pub use flush::Action;
 pub use state::Identity;
 pub use state::Options;

@@ -17,7 +17,6 @@ use crate::broker::relay::redis::Note;
 use crate::broker::relay::redis::State;
 use crate::broker::relay::redis::Taken;
 use crate::metrics::RelayDropped;
-use crate::policy::auth::Whom;
 use crate::shard::apply::Answer;
 use crate::shard::state::Shard;
 use crate::shard::state::TICK;
@@ -221,16 +220,8 @@ impl Shard {
                 self.identity.health.drain();
             }
             Control::Drain { .. } => {}
-            Control::RevokeToken { jti, until_ms } => {
-                self.revoke(now, Whom::Token(jti.clone()), *until_ms);
-            }
-            Control::RevokeUser { user, until_ms } => {
-                let whom = Whom::User { id: user.clone(), issued_until_ms: now.unix_ms };
-                self.revoke(now, whom, *until_ms);
-            }
-            Control::Disconnect { .. } => {
-                tracing::warn!("told over the relay what this version does not do: {control:?}");
-            }
+            Control::Revoke(revocations) => self.revoke(now, revocations),
+            Control::Disconnect { user } => self.disconnect(now, user),
         }
     }
 }

@@ -50,11 +50,6 @@ const RECEIVES_IN_A_ROW_MAX: u32 = 4;
 const ACCEPTS_IN_A_ROW_MAX: u32 = 32;
 /// How long a shard without descriptors waits before it accepts again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How often a shard that ends looks whether it has ended.
-const END_INTERVAL: Duration = Duration::from_millis(10);
-/// How long a shard that ends waits for what its relay has not answered.
-const LAST_CALL: Duration = Duration::from_secs(1);
-
 /// What a shard's thread brings to its runtime.
 #[derive(Debug)]
 pub struct Setup {
@@ -74,8 +69,6 @@ pub struct Setup {
     pub links: Option<link::Options>,
     /// What the listener shows, where it speaks TLS.
     pub certificates: Option<Certificates>,
-    /// How long the end may take.
-    pub shutdown_timeout: Duration,
 }
 
 /// One running shard, shared by its tasks.
@@ -96,10 +89,12 @@ pub(super) struct Core {
     /// TLS, where the listener speaks it.
     pub(super) secure: Option<secure::Listener>,
     pub(super) flush: Notify,
+    /// CONNECTs wait for their turn.
+    pub(super) waiting: Notify,
     /// Readers that wait for credit.
     pub(super) starved: RefCell<Vec<Waker>>,
     load: RefCell<Load>,
-    options: Arc<ArcSwap<Options>>,
+    pub(super) options: Arc<ArcSwap<Options>>,
 }
 
 /// A socket and whose it is.
@@ -124,7 +119,6 @@ pub(super) struct Owned {
 /// When the listener cannot be taken over by the runtime.
 pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
     let Setup { options, identity, listener, mailboxes, clock, driver, links, .. } = setup;
-    let shutdown_timeout = setup.shutdown_timeout;
     let health = Arc::clone(&identity.health);
     let shard = Shard::new(options.load_full(), identity);
     let listener = TcpListener::from_std(listener)?;
@@ -143,6 +137,7 @@ pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
         },
         secure: setup.certificates.map(secure::Listener::new),
         flush: Notify::default(),
+        waiting: Notify::default(),
         starved: RefCell::default(),
         load: RefCell::default(),
         options,
@@ -150,6 +145,7 @@ pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
     monoio::spawn(Rc::clone(&core).accept_all(listener));
     monoio::spawn(Rc::clone(&core).flush_all());
     monoio::spawn(Rc::clone(&core).take_mail());
+    monoio::spawn(Rc::clone(&core).admit_all());
     match core.poller {
         Some(_) => drop(monoio::spawn(Rc::clone(&core).poll_all())),
         None => drop(monoio::spawn(Rc::clone(&core).shake_all())),
@@ -161,7 +157,7 @@ pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
     while health.phase() != Phase::Draining {
         core.tick_after(TICK).await;
     }
-    core.end(shutdown_timeout).await;
+    core.end(&health).await;
     health.shard_stopped();
     Ok(())
 }
@@ -337,7 +333,7 @@ impl Core {
     }
 
     /// Lets a tick pass, then does what is due.
-    async fn tick_after(&self, pause: Duration) {
+    pub(super) async fn tick_after(&self, pause: Duration) {
         let due_at = self.clock.instant().after(pause);
         monoio::time::sleep(pause).await;
         self.unix_start_ms.set(self.clock.unix_start_ms());
@@ -360,25 +356,14 @@ impl Core {
         now
     }
 
-    async fn end(&self, timeout: Duration) {
-        let began_at = self.clock.instant();
-        let deadline = began_at.after(timeout);
-        let answered_by = began_at.after(timeout.min(LAST_CALL));
-        self.shard.borrow_mut().handle_last_call();
-        while self.shard.borrow().owes_answers() && self.clock.instant() < answered_by {
-            self.tick_after(END_INTERVAL).await;
-        }
-        self.shard.borrow_mut().handle_drain(self.now());
-        self.flush.notify();
-        while !self.shard.borrow().is_drained() && self.clock.instant() < deadline {
-            self.tick_after(END_INTERVAL).await;
-        }
-    }
-
     /// Wakes the flush when the shard has put something out.
     pub(super) fn notify(&self) {
-        if self.shard.borrow().has_output() || !self.starved.borrow().is_empty() {
+        let shard = self.shard.borrow();
+        if shard.has_output() || !self.starved.borrow().is_empty() {
             self.flush.notify();
+        }
+        if shard.has_waiting() {
+            self.waiting.notify();
         }
     }
 

@@ -38,8 +38,12 @@ use crate::shard::connection::Connection;
 use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Head;
 use crate::shard::connection::Phase;
+use crate::shard::drain::Drain;
+use crate::shard::drain::DrainOptions;
 use crate::shard::flush::Action;
 use crate::shard::log_limit::LogLimit;
+use crate::shard::rates::UserPaces;
+use crate::shard::waiting::Waiting;
 use crate::shard::replay::Replays;
 use crate::stdx::bytes::Meter;
 use crate::stdx::bytes::Shared;
@@ -100,6 +104,8 @@ pub struct Options {
     pub outbox_timeout: Duration,
     /// Most bytes that all outboxes of this shard hold.
     pub outbox_total_bytes_max: usize,
+    /// How sessions are let go.
+    pub drain: DrainOptions,
     /// Length of a mailbox to another shard, in mails.
     pub mailbox_max: usize,
     /// The relay through Redis; `None` is the embedded one.
@@ -165,10 +171,13 @@ pub struct Shard {
     pub(super) seats: Seats,
     pub(super) replays: Replays,
     pub(super) handshakes_pace: Pace,
+    pub(super) waiting: Waiting,
+    pub(super) user_paces: UserPaces,
     /// Judges tokens, where they are needed.
     pub(super) verifier: Option<Verifier>,
     /// While the shard has no credit, and so reads nothing; then the end of the last long pause.
     pub(super) paused: Pause,
+    pub(super) drain: Option<Drain>,
     pub(super) is_draining: bool,
     /// Nothing is read any more before what is owed has been answered.
     pub(super) is_silenced: bool,
@@ -258,9 +267,12 @@ impl Shard {
             seats: Seats::new(*id, counters.len(), *home_seed, options.admission.seats),
             replays: Replays::default(),
             handshakes_pace: Pace::default(),
+            waiting: Waiting::default(),
+            user_paces: UserPaces::default(),
             verifier: (options.auth.as_ref())
                 .map(|it| Verifier::new(it.verifier.clone(), Arc::clone(&it.keys))),
             paused: Pause::default(),
+            drain: None,
             is_draining: false,
             is_silenced: false,
             random,
@@ -307,11 +319,16 @@ impl Shard {
                 self.handshakes_count -= 1;
                 self.counters.handshakes.of(Handshake::Abandoned).add(1);
             }
-            Phase::Closing(closing) if closing.was_active => self.leave_active(),
+            Phase::Closing(closing) if closing.was_active => {
+                self.note_gone(!closing.is_write_ended)
+            }
             Phase::Closing(_) | Phase::Stomp(_) | Phase::Echo(_) | Phase::Taken => {}
         }
         // Before the limits are looked at: what it held is free.
         drop(connection.outbox);
+        if let Some(pace) = connection.user_pace {
+            self.user_paces.leave(pace);
+        }
         for holder in connection.seats {
             self.seats.free(holder);
         }
@@ -354,47 +371,5 @@ impl Shard {
     #[must_use]
     pub fn connections_count(&self) -> usize {
         self.connections.len()
-    }
-
-    /// Checks what [`Shard`] promises of itself; for simulations, linear in everything.
-    ///
-    /// # Panics
-    ///
-    /// When a promise is broken.
-    pub fn check_invariants(&self) {
-        self.table.check_invariants();
-        self.relay.check_invariants();
-        let (mut handshakes, mut active, mut leaving_bytes) = (0, 0, 0);
-        for (key, connection) in self.connections.iter() {
-            leaving_bytes += connection.leaving_bytes();
-            let limit = self.options.outbox_bytes_max + 64 * 1024;
-            assert!(connection.outbox.queued_bytes() <= limit, "{key:?} is over its limit");
-            assert!(connection.in_flight_bytes <= connection.outbox.queued_bytes());
-            assert!(connection.is_dirty == self.dirty.contains(&key));
-            match &connection.phase {
-                Phase::Head(_) => handshakes += 1,
-                Phase::Stomp(_) | Phase::Echo(_) => active += 1,
-                Phase::Closing(closing) => active += usize::from(closing.was_active),
-                Phase::Taken => panic!("{key:?} was not put back"),
-            }
-        }
-        assert!(handshakes == self.handshakes_count);
-        assert!(active == self.active_count);
-        assert!(leaving_bytes == self.leaving_bytes);
-        let targets = self.table.destinations_count() + self.table.patterns_count();
-        assert!(self.relay.interests_count().is_none_or(|wanted| targets == wanted));
-    }
-
-    /// Checks that nothing is left of connections that have gone, once all mail is carried; for
-    /// simulations.
-    ///
-    /// # Panics
-    ///
-    /// When something is.
-    pub fn check_empty(&self) {
-        assert!(self.connections.is_empty() && self.owed.is_empty());
-        assert!(self.table.subscriptions_count() == 0 && self.relay.is_empty());
-        assert!(self.meter.bytes() == 0 && self.seats.is_empty());
-        self.replays.check_empty();
     }
 }

@@ -97,6 +97,11 @@ impl Turns {
     }
 }
 
+/// Waits so long.
+pub(super) async fn pause(duration: Duration) {
+    monoio::time::sleep(duration).await;
+}
+
 /// Does something after a pause, in a task of its own.
 pub(super) fn after(pause: Duration, then: impl Future<Output = ()> + 'static) {
     drop(monoio::spawn(async move {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::broker::close::CloseReason;
 use crate::broker::session::Session;
 use crate::metrics::ConnectionError;
+use crate::metrics::health::Phase as LifePhase;
 use crate::shard::connection::Connection;
 use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Phase;
@@ -40,7 +41,11 @@ impl Shard {
             self.rearm(id);
         }
         self.due = due;
+        if !self.is_draining && self.identity.health.phase() == LifePhase::Serving {
+            self.drain_some(now);
+        }
         self.count_verifier();
+        self.expire_keyless(now.instant);
         self.tick_relay(now);
         self.settle(now);
     }
@@ -109,6 +114,9 @@ impl Shard {
         }
         if connection.outbox.is_overdue(now.instant, self.options.outbox_timeout) {
             return self.close(now, id, CloseReason::SlowConsumer);
+        }
+        if connection.leaves_at.is_some_and(|it| it <= now.instant) {
+            return self.leave_aged(now, id);
         }
         let times = Times::of(connection, &self.options, ended_at);
         let is_due = |deadline: Option<Instant>| deadline.is_some_and(|it| it <= now.instant);
@@ -182,7 +190,7 @@ fn next_deadline(
     options: &crate::shard::state::Options,
     pause_ended_at: Instant,
 ) -> Instant {
-    let mut deadlines = [None; 7];
+    let mut deadlines = [None; 8];
     let silent_since = connection.opened_at.max(pause_ended_at);
     match &connection.phase {
         Phase::Head(_) => return silent_since.after(options.handshake_timeout),
@@ -202,5 +210,6 @@ fn next_deadline(
     deadlines[4] = times.heart_beat_lost;
     deadlines[5] = times.ping;
     deadlines[6] = times.pong_lost;
+    deadlines[7] = connection.leaves_at;
     deadlines.into_iter().flatten().min().unwrap_or(Instant::from_nanos(u64::MAX))
 }

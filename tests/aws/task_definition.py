@@ -134,8 +134,8 @@ def wrong_by_rule(request):
          'nofile must be at least limits.connections + 1000, at most 1048576')
 
     rule(main.get('stopTimeout') == 120, 'stopTimeout must be 120, the most of Fargate')
-    deadline = environment.get('RINGWAY_DRAIN_DEADLINE')
-    rule(deadline is None or int(deadline.removesuffix('s')) < main.get('stopTimeout', 30),
+    deadline = environment.get('RINGWAY_DRAIN_DEADLINE', 'never')
+    rule(re.fullmatch(r'\d+s', deadline) and int(deadline[:-1]) < main.get('stopTimeout', 30),
          'the drain must end before the kill')
     rule(main.get('healthCheck', {}).get('command', [''])[0] == 'CMD',
          'the image has no shell for CMD-SHELL')

@@ -58,12 +58,11 @@ class TaskDefinition(unittest.TestCase):
             ('controls', lambda it, c: c['systemControls'].append(
                 {'namespace': 'net.core.netdev_max_backlog', 'value': '65536'})),
             ('files', lambda it, c: c['ulimits'][0].update(softLimit=20999, hardLimit=20999)),
-            ('stop', lambda it, c: c.update(stopTimeout=60)),
-            ('drain', lambda it, c: c['environment'].append(
-                {'name': 'RINGWAY_DRAIN_DEADLINE', 'value': '120s'})
-                if not any(e['name'] == 'RINGWAY_DRAIN_DEADLINE' for e in c['environment'])
-                else [e.update(value='120s') for e in c['environment']
-                      if e['name'] == 'RINGWAY_DRAIN_DEADLINE']),
+            ('stop', lambda it, c: c.update(stopTimeout=115)),
+            ('drain', lambda it, c: [e.update(value='120s') for e in c['environment']
+                                     if e['name'] == 'RINGWAY_DRAIN_DEADLINE']),
+            ('no drain', lambda it, c: [e.update(name='RINGWAY_DRAIN') for e in c['environment']
+                                        if e['name'] == 'RINGWAY_DRAIN_DEADLINE']),
             ('shell', lambda it, c: c['healthCheck'].update(command=['CMD-SHELL', 'true'])),
             ('root', lambda it, c: c.update(user='0')),
             ('read-only', lambda it, c: c.update(readonlyRootFilesystem=False)),
@@ -96,7 +95,14 @@ class TaskDefinition(unittest.TestCase):
         self.assertEqual(len(documents), 2)
         profile, daemon = (json.loads(it) for it in documents)
         self.assertEqual(daemon['seccomp-profile'], '/etc/docker/ringway-seccomp.json')
-        self.assertEqual(daemon['default-ulimits']['nofile']['Hard'], 1048576)
+        # What Amazon Linux gives Docker as a flag must not be there: Docker would not start.
+        self.assertEqual(list(daemon), ['seccomp-profile'])
+        raised = re.search(r'^  sed (.*) /etc/sysconfig/docker$', script, re.M).group(1)
+        for flag in ('nofile=32768:65536', 'nofile=1024:4096'):
+            told = subprocess.run(
+                ['bash', '-c', f'sed {raised.removeprefix("-i ")}'], check=True, text=True,
+                input=f'OPTIONS="--default-ulimit {flag}"\n', capture_output=True).stdout
+            self.assertEqual(told, 'OPTIONS="--default-ulimit nofile=1048576:1048576"\n')
         self.assertEqual(profile['defaultAction'], 'SCMP_ACT_ERRNO')
         self.assertIn('\nfs.nr_open = 2097152\n', script)
 

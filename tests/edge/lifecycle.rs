@@ -57,7 +57,7 @@ fn an_interrupt_ends_it_as_well(driver: Driver) {
 }
 
 fn a_peer_that_stays_does_not_hold_up_the_end(driver: Driver) {
-    let settings = ["server.close_timeout=1h", "server.shutdown_timeout=300ms"];
+    let settings = ["server.close_timeout=1h", "drain.window=100ms", "drain.deadline=300ms"];
     let mut server = Server::start_with(driver, &settings);
     // It reads nothing and answers nothing, so only the deadline of the process ends it.
     let client = Client::session(&server, "user");

@@ -39,6 +39,7 @@ on_each_driver!(
     running_out_of_descriptors_hurts_newcomers_only,
     a_busy_peer_lets_the_others_go_on,
     time_passes_beside_busy_peers,
+    who_never_asks_the_operators_listener_is_cut_off,
 );
 
 const HEALTH: &str = "GET /actuator/health HTTP/1.1\r\nHost: edge.test\r\n\r\n";
@@ -301,4 +302,34 @@ fn time_passes_beside_busy_peers(driver: Driver) {
     let gap = longest_gap(&mut beating, 6, |text| text == "\n");
     assert!(gap < Duration::from_millis(1900), "{gap:?} without a heart-beat");
     busy.into_iter().for_each(Flood::end);
+}
+
+/// It has 512 places, each for 10 s.
+fn who_never_asks_the_operators_listener_is_cut_off(driver: Driver) {
+    let server = Server::start(driver);
+    let started = Instant::now();
+    let connect = || TcpStream::connect(server.admin).expect("the admin listener accepts");
+    let mut crowd: Vec<TcpStream> = (0..512).map(|_| connect()).collect();
+    for stream in &mut crowd {
+        stream.set_read_timeout(Some(PATIENCE)).expect("a fresh socket takes options");
+    }
+    let mut late = connect();
+    late.set_read_timeout(Some(Duration::from_secs(5))).expect("a fresh socket takes options");
+    assert_eq!(read_to_end(&mut late), "", "there is no place for one more");
+    assert_eq!(ask(server.public, HEALTH).status, 200);
+    // A byte now and then is no excuse; the first have asked for half of something.
+    for piece in HEALTH.as_bytes().iter().take(8) {
+        for stream in crowd.iter_mut().take(9) {
+            stream.write_all(&[*piece]).expect("the connection is open");
+        }
+        thread::sleep(Duration::from_millis(500));
+    }
+    for stream in &mut crowd {
+        let said = read_to_end(stream);
+        assert!(said.is_empty() || said.starts_with("HTTP/1.1 4"), "{said}");
+    }
+    let patience = started.elapsed();
+    assert!(Duration::from_secs(9) <= patience, "cut off after {patience:?}");
+    assert!(patience < Duration::from_secs(18), "cut off after {patience:?}");
+    assert_eq!(ask(server.admin, HEALTH).status, 200);
 }

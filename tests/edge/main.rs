@@ -7,6 +7,7 @@
 mod support;
 
 mod destinations;
+mod drain;
 mod framing;
 mod http;
 mod lifecycle;

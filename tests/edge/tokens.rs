@@ -181,7 +181,7 @@ fn keys_that_are_fetched_change_under_a_hundred_clients(driver: Driver) {
     // A new key, unknown until a token names it, beside the old one.
     let new = token_by("ed25519.pem", "ed-1", "bob");
     issuer.give(jwks(&["ec-1", "ed-1"]));
-    let mut bob = connect_soon(&server, &new);
+    let mut bob = try_connect(&server, &new).expect("it waits until its key has been fetched");
     for client in &mut clients {
         client.assert_open();
     }

@@ -30,7 +30,7 @@ use crate::wire::upgrade_with;
 use crate::world::World;
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
-const OTHER_SECRET: &[u8] = b"fedcba9876543210fedcba9876543210";
+pub(crate) const OTHER_SECRET: &[u8] = b"fedcba9876543210fedcba9876543210";
 
 fn key_set(secrets: &[&[u8]], generation: u64) -> Arc<KeySet> {
     let keys = secrets.iter().map(|it| Key::secret(it).expect("long enough")).collect();
@@ -38,7 +38,7 @@ fn key_set(secrets: &[&[u8]], generation: u64) -> Arc<KeySet> {
 }
 
 /// A world in which tokens are needed, with these rules or those of the contract.
-fn world(rules: &[(Action, &str)]) -> World {
+pub(crate) fn world(rules: &[(Action, &str)]) -> World {
     World::new(|options| {
         options.rules = if rules.is_empty() {
             Rules::default_for(true)
@@ -70,6 +70,7 @@ fn world(rules: &[(Action, &str)]) -> World {
         options.auth = Some(AuthOptions {
             verifier: VerifierOptions { claims, token_bytes_max: 4096, remembered_max: 64 },
             keys: key_set(&[SECRET], 1),
+            learns_keys: true,
             sources: Sources {
                 has_authorization: true,
                 cookie: Some("session".into()),
@@ -92,7 +93,7 @@ fn sign(secret: &[u8], claims: &Value) -> String {
     SigningKey::secret(secret).sign(claims).expect("it signs")
 }
 
-fn connect(world: &mut World, head: &str, lines: &str) -> ConnectionId {
+pub(crate) fn connect(world: &mut World, head: &str, lines: &str) -> ConnectionId {
     let id = world.upgraded(head);
     world.frame(id, "CONNECT", &format!("accept-version:1.2\n{lines}"), b"");
     id
@@ -109,7 +110,7 @@ fn session(world: &mut World, user: &str, seconds: u64) -> ConnectionId {
 
 /// Asserts that the session was ended for its token: one ERROR, then the close.
 #[track_caller]
-fn assert_ended(world: &mut World, id: ConnectionId, code: u16, message: &str) {
+pub(crate) fn assert_ended(world: &mut World, id: ConnectionId, code: u16, message: &str) {
     let (actual, said) = world.closed(id);
     let [Said::Stomp(error)] = &said[..] else { panic!("not one ERROR: {said:?}") };
     assert_eq!((actual, &*error.command, error.header("message")), (code, "ERROR", message));
@@ -279,7 +280,7 @@ fn what_is_revoked_ends_at_once_and_stays_out() {
     let mut world = world(&[]);
     let (amy, bob) = (session(&mut world, "amy", 600), session(&mut world, "bob", 600));
     let until_ms = world.now().unix_ms + 1_000_000;
-    let revoke = |whom| Notice::Revoked(Revocation { whom, until_ms });
+    let revoke = |whom| Notice::Revoked([Revocation { whom, until_ms }].into());
     world.notice(&revoke(Whom::Token("amy".into())));
     assert_ended(&mut world, amy, 4401, "the token was revoked");
     world.assert_open(bob);
@@ -291,6 +292,29 @@ fn what_is_revoked_ends_at_once_and_stays_out() {
     assert_ended(&mut world, bob, 4401, "the token was revoked");
     world.wait_ms(1_000);
     session(&mut world, "bob", 600);
+}
+
+#[test]
+fn the_sessions_of_a_user_end_and_may_come_again() {
+    let mut world = world(&[]);
+    let ids = [session(&mut world, "a/b", 600), session(&mut world, "a/b", 600)];
+    let bob = session(&mut world, "bob", 600);
+    world.notice(&Notice::Disconnected("a/b".into()));
+    for id in ids {
+        assert_ended(&mut world, id, 1008, "disconnected by an operator");
+    }
+    world.assert_open(bob);
+    session(&mut world, "a/b", 600);
+    assert_eq!(world.counters().closed.of(CloseCode::Policy).get(), 2);
+}
+
+#[test]
+fn without_authentication_a_user_is_who_says_so() {
+    let mut world = World::new(|_| {});
+    let amy = connect(&mut world, UPGRADE, "login:amy\n");
+    assert_eq!(world.only_frame(amy).header("user-name"), "amy");
+    world.notice(&Notice::Disconnected("amy".into()));
+    assert_ended(&mut world, amy, 1008, "disconnected by an operator");
 }
 
 #[test]

@@ -19,4 +19,5 @@ mod harness;
 mod hostile;
 mod interest;
 mod outage;
+mod revoking;
 mod rooms;

@@ -12,6 +12,7 @@ use ringway::proto::http::origin::OriginPatterns;
 use ringway::proto::stomp;
 use ringway::proto::ws;
 use ringway::shard::Admission;
+use ringway::shard::DrainOptions;
 use ringway::shard::Options;
 
 use crate::dice::Dice;
@@ -142,6 +143,11 @@ impl Plan {
             outbox_bytes_max: self.outbox_bytes_max,
             outbox_timeout: OUTBOX_TIMEOUT,
             outbox_total_bytes_max: self.outbox_total_bytes_max,
+            drain: DrainOptions {
+                window: Duration::from_secs(75),
+                deadline: Duration::from_secs(110),
+                connection_age_max: Duration::ZERO,
+            },
             mailbox_max: self.mailbox_max,
             redis: None,
             history: None,

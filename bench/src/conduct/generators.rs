@@ -10,15 +10,20 @@ use std::process::ChildStdout;
 use std::process::Command;
 use std::process::Stdio;
 use std::sync::mpsc;
+use std::time::Duration;
 use std::time::Instant;
 
 use anyhow::Context as _;
 
 use crate::clock;
+use crate::interrupt;
 use crate::plan::Plan;
 use crate::wire::Assignment;
 use crate::wire::Note;
 use crate::wire::Order;
+
+/// How long a wait may last before it is seen that the end is asked for.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// All processes of one run; they end with this.
 pub struct Generators {
@@ -99,11 +104,12 @@ impl Generators {
     ///
     /// # Errors
     ///
-    /// A process failed.
+    /// A process failed, or somebody asked for the end.
     pub fn next_until(&mut self, until: Instant) -> anyhow::Result<Option<(usize, Note)>> {
         loop {
-            let timeout = until.saturating_duration_since(clock::now());
-            return match self.notes.recv_timeout(timeout) {
+            interrupt::check()?;
+            let left = until.saturating_duration_since(clock::now());
+            return match self.notes.recv_timeout(left.min(LOOK_EVERY)) {
                 Ok((_, Some(Note::Failed { why }))) => Err(anyhow::anyhow!("{why}")),
                 Ok((worker, Some(note))) => Ok(Some((worker, note))),
                 Ok((worker, None)) => {
@@ -112,6 +118,7 @@ impl Generators {
                     anyhow::ensure!(status.success(), "generator {worker} ended with {status}");
                     continue;
                 }
+                Err(mpsc::RecvTimeoutError::Timeout) if LOOK_EVERY < left => continue,
                 Err(mpsc::RecvTimeoutError::Timeout) => Ok(None),
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
                     Err(anyhow::anyhow!("all generators have ended"))

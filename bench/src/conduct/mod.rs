@@ -33,8 +33,11 @@ use generators::Generators;
 
 /// After the last delivery the server may still have to finish what it was doing.
 const REST: Duration = Duration::from_millis(20);
-/// Between the word to begin and the beginning, so that all processes have heard it.
+/// Between the word to begin and the beginning.
 const LEAD: Duration = Duration::from_millis(10);
+/// The same where several processes must have heard it: one that has not would take the first
+/// messages of the others for some that were not asked for.
+const LEAD_TOGETHER: Duration = Duration::from_millis(250);
 /// Beyond the time that a part should take, a process that says nothing is stuck.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -95,12 +98,12 @@ impl Run<'_, '_> {
         };
         if has_warm_up {
             self.stage.live.phase("warming up");
-            let at_ns = clock::to_shared_ns(clock::now() + LEAD);
+            let at_ns = clock::to_shared_ns(clock::now() + self.lead());
             generators.tell(&Order::WarmUp { at_ns })?;
             self.await_warm_up(&mut generators)?;
         }
-        let started_at = clock::now() + LEAD;
-        let start = Reading::take(&self.watch, &pids)?;
+        let started_at = clock::now() + self.lead();
+        let start = Reading::take(&self.watch, &pids)?.beginning_at(started_at);
         generators.tell(&Order::Go { at_ns: clock::to_shared_ns(started_at) })?;
         let mut course = Course::new(started_at, plan.tick());
         let finished = self.watch_over(&mut generators, &mut course, &mut outcome)?;
@@ -123,6 +126,10 @@ impl Run<'_, '_> {
         outcome.work_out(plan);
         self.stage.live.end();
         Ok(outcome)
+    }
+
+    fn lead(&self) -> Duration {
+        if self.plan.generator.processes == 1 { LEAD } else { LEAD_TOGETHER }
     }
 
     /// Time that a part of `seconds` may take until something is wrong.

@@ -144,6 +144,18 @@ impl Experiment {
         self.cases = varied;
     }
 
+    /// The scenarios of all cases, each once: what the experiment is about.
+    #[must_use]
+    pub fn title(&self) -> String {
+        let mut names = Vec::new();
+        for case in &self.cases {
+            if !names.contains(&case.scenario.name()) {
+                names.push(case.scenario.name());
+            }
+        }
+        names.join(", ")
+    }
+
     /// Whether `subject` takes part in `case`.
     #[must_use]
     pub fn is_wanted(&self, case: &Case, subject: &Subject) -> bool {
@@ -340,6 +352,10 @@ mod tests {
         let is_wanted =
             |index: usize| experiment.is_wanted(&experiment.cases[0], &experiment.subjects[index]);
         assert!(is_wanted(0) && !is_wanted(1));
+        assert_eq!(experiment.title(), "echo");
+        let text = "[[case]]\nscenario = 'storm'\n[[case]]\nscenario = 'echo'\n\
+                    [[case]]\nscenario = 'storm'\n";
+        assert_eq!(parse(text, &Knobs::default()).unwrap().title(), "storm, echo");
     }
 
     #[test]

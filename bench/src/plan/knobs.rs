@@ -56,7 +56,7 @@ pub struct Knobs {
     #[arg(long, value_enum, help_heading = WORDS)]
     pub dialect: Option<Dialect>,
     /// What a client subscribes to; plain: the text that says so. {room} counts from 1, {room0}
-    /// from 0, {n} is the client's number.
+    /// from 0; the letter n in braces is the client's number.
     #[arg(long, value_name = "TEMPLATE", help_heading = WORDS)]
     pub subscribe: Option<String>,
     /// Where a client sends to; plain: the whole text, with {body} and its size {bytes}.
@@ -96,7 +96,7 @@ pub struct Knobs {
     /// A further header of the upgrade, `Name: value`; may be repeated.
     #[arg(long, value_name = "HEADER", help_heading = WORDS)]
     pub header: Option<Vec<String>>,
-    /// The token of all clients, or with {n} a template of each one's.
+    /// The token of all clients, or with the letter n in braces a template of each one's.
     #[arg(long, value_name = "TEMPLATE", help_heading = WORDS)]
     pub token: Option<String>,
     /// File with a token for each client, one on a line; they go round.

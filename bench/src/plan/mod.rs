@@ -209,6 +209,9 @@ impl Plan {
         let Self { place, load, generator, .. } = self;
         let has_server = !place.url.is_empty() || place.launch.is_some();
         anyhow::ensure!(has_server, "no server is named: --url, or --launch to start one");
+        let is_web_socket =
+            place.url.is_empty() || ["ws://", "wss://"].iter().any(|it| place.url.starts_with(it));
+        anyhow::ensure!(is_web_socket, "{}: a URL begins with ws:// or wss://", place.url);
         let is_ours = place.server_pid.is_some() || place.launch.is_some();
         anyhow::ensure!(
             self.scenario != Scenario::Drain || is_ours,

@@ -70,10 +70,11 @@ impl Page {
         let environment = &record.environment;
         let rounds = record.runs.iter().map(|it| it.round).max().unwrap_or(0);
         self.add(&format!(
-            "<p class=\"dim\">{} · {} CPUs · {} · {rounds} rounds · load {:.2} at the start</p>\n",
+            "<p class=\"dim\">{} · {} CPUs · {} · {rounds} {} · load {:.2} at the start</p>\n",
             escape(&environment.cpu_model),
             environment.cpus_count,
             escape(environment.kernel.split(" #").next().unwrap_or_default()),
+            if rounds == 1 { "round" } else { "rounds" },
             environment.load_average
         ));
         self.faults(record);
@@ -89,6 +90,9 @@ impl Page {
             format!("{case}, {}, round {}", escape(&record.subjects[run.subject].name), run.round)
         };
         let mut faults = String::new();
+        for failure in &record.failures {
+            faults.push_str(&format!("<li class=\"bad\">{}</li>\n", escape(failure)));
+        }
         let mut warnings = String::new();
         let mut warned_count = 0;
         for run in &record.runs {
@@ -249,6 +253,7 @@ mod tests {
             subjects: vec![record::Subject { name, ..record::Subject::default() }],
             cases: vec![record::Case::default()],
             runs: Vec::new(),
+            failures: Vec::new(),
             rows: Vec::new(),
             is_clean: true,
         };

@@ -160,29 +160,41 @@ const nines = (x) => {
   return x < 1.2 ? "min" : `${(100 * (1 - above)).toFixed(x < 50 ? 0 : digits)} %`;
 };
 function curves(parent, record, which, heading, caption) {
-  const groups = new Map();
   // Of a sweep only the largest size: dozens of lines tell nothing.
   const sizes = record.cases.map((it) => it.axes[0]?.[1]);
   const largest = Math.max(...sizes.map((it) => it ?? -Infinity));
-  for (const run of record.runs) {
-    if (sizes[run.case] !== undefined && sizes[run.case] !== largest) continue;
-    const latency = run.outcome[which];
-    if (!latency) continue;
-    groups.set(name(record, run), [...(groups.get(name(record, run)) ?? []), latency]);
+  const runs = record.runs.filter((run) => run.outcome[which] && (sizes[run.case] === undefined || sizes[run.case] === largest));
+  // With several of both, cases stand apart and each subject keeps its colour.
+  const isApart = record.subjects.length > 1 && new Set(runs.map((run) => run.case)).size > 1;
+  const places = isApart ? record.cases.map((_, index) => index) : [null];
+  for (const place of places) {
+    const groups = new Map();
+    for (const run of runs.filter((it) => place === null || it.case === place)) {
+      const label = isApart ? record.subjects[run.subject].name : name(record, run);
+      const index = record.subjects.length > 1 ? run.subject : run.case;
+      const group = groups.get(label) ?? { label, index, rounds: [] };
+      group.rounds.push(run.outcome[which]);
+      groups.set(label, group);
+    }
+    curve(parent, [...groups.values()], isApart ? `${record.cases[place].name}: ${heading.toLowerCase()}` : heading, caption);
   }
-  if (groups.size === 0) return;
-  const steps = [...new Set([...groups.values()].flat().flatMap((it) => it.curve.filter(([q]) => q < 1)
-    .map(([q]) => Math.round(12 * Math.log10(1 / (1 - q))))))].sort((a, b) => a - b);
-  const x = steps.map((step) => 10 ** (step / 12));
-  const series = [...groups].map(([label, rounds], index) => {
-    const values = steps.map((step) => median(rounds.map(({ curve }) => {
-      const found = curve.find(([q]) => q < 1 && Math.round(12 * Math.log10(1 / (1 - q))) === step);
+}
+const step = (share) => Math.round(12 * Math.log10(1 / (1 - share)));
+function curve(parent, groups, heading, caption) {
+  if (groups.length === 0) return;
+  const shares = groups.flatMap(({ rounds }) => rounds.flatMap((it) => it.curve.map(([share]) => share))).filter((it) => it < 1);
+  const steps = [...new Set(shares.map(step))].sort((a, b) => a - b);
+  const x = steps.map((it) => 10 ** (it / 12));
+  const series = groups.map(({ label, index, rounds }) => {
+    const values = steps.map((at) => median(rounds.map(({ curve }) => {
+      const found = curve.find(([share]) => share < 1 && step(share) === at);
       return found ? found[1] : null;
     })));
     return { label, index, values };
   });
-  plot(parent, { title: heading, caption, x, xLabel: "share of all", yLabel: "µs", series: series.slice(0, 9), xLog: true, yLog: true, xTicks: nines,
-    splits: [1, 2, 10, 100, 1e3, 1e4, 1e5, 1e6].filter((it) => it <= x[x.length - 1]) });
+  const most = x[x.length - 1];
+  plot(parent, { title: heading, caption, x, xLabel: "share of all", yLabel: "µs", series, xLog: true, yLog: true, xTicks: nines,
+    splits: [1, 2, 10, 100, 1e3, 1e4, 1e5, 1e6].filter((it) => it <= most && (it !== 1 || most <= 100)) });
 }
 
 // How runs went.

@@ -10,6 +10,14 @@ use std::os::fd::BorrowedFd;
 
 use rustls::ClientConnection;
 
+/// What is wrong with TLS, in the words of whoever made a typing error in a URL.
+fn explain(error: &rustls::Error) -> String {
+    if let rustls::Error::InvalidMessage(_) = error {
+        return format!("{error}: the server does not speak TLS here; is it ws:// instead?");
+    }
+    error.to_string()
+}
+
 /// A connected or connecting socket that never blocks.
 #[derive(Debug)]
 pub struct Stream {
@@ -48,7 +56,7 @@ impl Stream {
             if let Err(error) = tls.process_new_packets() {
                 // The alert says why to the server, if it still listens.
                 drop(tls.write_tls(&mut self.socket));
-                return Err(io::Error::new(ErrorKind::InvalidData, error));
+                return Err(io::Error::new(ErrorKind::InvalidData, explain(&error)));
             }
         }
     }

@@ -51,6 +51,7 @@ pub fn run(work: &mut Work) -> anyhow::Result<Part> {
     let mut warm_up_verdict = Verdict::default();
     let mut order = await_order(work)?;
     if let Order::WarmUp { at_ns } = order {
+        ensure_in_time(work, at_ns)?;
         let mut phase = Phase::new(work, &clients, &senders, redis.as_mut(), at_ns, false)?;
         phase.run()?;
         phase.settle()?;
@@ -59,6 +60,7 @@ pub fn run(work: &mut Work) -> anyhow::Result<Part> {
         order = await_order(work)?;
     }
     let Order::Go { at_ns } = order else { anyhow::bail!("{order:?} is out of turn") };
+    ensure_in_time(work, at_ns)?;
     for (index, _) in clients.iter().enumerate().filter(|(_, client)| client.is_slow) {
         work.swarm.pause(index)?;
     }
@@ -78,6 +80,17 @@ pub fn run(work: &mut Work) -> anyhow::Result<Part> {
     phase.settle()?;
     let part = Part { warm_up_verdict, ..phase.part(&limits) };
     Ok(part)
+}
+
+/// Who hears of a beginning when it is over has thrown away what others sent since then, and would
+/// call it lost: that is no fault of the server's.
+fn ensure_in_time(work: &Work, at_ns: u64) -> anyhow::Result<()> {
+    let is_alone = work.assignment.workers == 1;
+    anyhow::ensure!(
+        is_alone || clock::now() <= clock::from_shared_ns(at_ns),
+        "a generator process heard too late that it shall begin: the machine is too busy for it"
+    );
+    Ok(())
 }
 
 /// Waits for an order between two phases; what comes meanwhile was not asked for.

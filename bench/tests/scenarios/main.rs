@@ -1,6 +1,7 @@
 //! Each scenario at small size: against a plain peer, and against a STOMP server that misbehaves on
 //! purpose.
 
+mod command_line;
 mod ringway;
 mod support;
 
@@ -51,7 +52,7 @@ fn misbehaving(fault: Fault, every: usize) -> Addresses {
 fn stomp(scenario: &str, addresses: &Addresses, settings: &str) -> String {
     format!(
         "scenario = '{scenario}'\nurl = 'ws://{}/ws'\nconnections = 4\nwarm-up = 0.1\n\
-         seconds = 0.5\nsettle = 0.5\ntimeout = 5.0\nheart-beat = 0\n[[case]]\n{settings}",
+         seconds = 0.5\nsettle = 2.0\ntimeout = 5.0\nheart-beat = 0\n[[case]]\n{settings}",
         addresses.websocket
     )
 }

@@ -92,6 +92,8 @@ impl Session {
         out: &mut Vec<Output>,
     ) -> bool {
         let brought = self.http_token.take();
+        let may_wait = context.learns_keys && !self.has_waited;
+        let awaits_keys = context.awaits_keys;
         let (Some(auth), Some(verifier)) = (&context.options.auth, &mut context.verifier) else {
             return true;
         };
@@ -101,6 +103,7 @@ impl Session {
             .or_else(|| header(auth.takes_token, "token"))
             .or_else(|| header(auth.takes_passcode, "passcode"))
             .or(brought.as_deref());
+        let keyless = verifier.counts().keyless;
         match verifier.verify(context.now.unix_ms, token.unwrap_or("")) {
             Ok(standing) => {
                 let mut user = String::with_capacity(standing.claims().user.len());
@@ -109,6 +112,15 @@ impl Session {
                 self.is_named = true;
                 self.token = Some(Box::new(Token::new(standing, auth.notice, context.now)));
                 true
+            }
+            // One that was judged before has been asked for already, unless that is under way.
+            Err(Reject::UnknownKey)
+                if may_wait && (awaits_keys || verifier.counts().keyless != keyless) =>
+            {
+                self.lacks_key = true;
+                self.has_waited = true;
+                self.http_token = brought;
+                false
             }
             Err(reject) => {
                 self.refuse_token(
@@ -120,6 +132,17 @@ impl Session {
                 false
             }
         }
+    }
+
+    /// Whether CONNECT could not be judged for want of a key, and is to come again.
+    #[must_use]
+    pub fn lacks_key(&self) -> bool {
+        self.lacks_key
+    }
+
+    /// The same, and that it will.
+    pub fn take_lack_of_key(&mut self) -> bool {
+        std::mem::take(&mut self.lacks_key)
     }
 
     /// Before each frame of an open session: whether it may go on. A token that the frame brings is
@@ -201,6 +224,23 @@ impl Session {
     /// Ends a session whose token has fallen.
     pub fn handle_fallen(&mut self, reject: Reject, out: &mut Vec<Output>) {
         self.refuse_token(reject, true, None, out);
+    }
+
+    /// Whether the session is open, and of this user; the id is as it stands in channels.
+    #[must_use]
+    pub fn is_of(&self, user: &str) -> bool {
+        self.state == State::Open && *self.user == *user
+    }
+
+    /// Ends a session that an operator does not want.
+    pub fn handle_expelled(&mut self, out: &mut Vec<Output>) {
+        let reason = CloseReason::Expelled;
+        let headers = [("message", reason.text()), ("retry-after-ms", RETRY_AFTER_MS)];
+        let mut bytes = Vec::new();
+        stomp::push_frame(&mut bytes, self.version, "ERROR", &headers, b"");
+        self.state = State::Ended;
+        out.push(Output::Reply(bytes));
+        out.push(Output::Close(reason));
     }
 
     /// What is due for the token: the warning, or the end.

@@ -55,6 +55,7 @@ impl Session {
             let text = format!("idempotency-key and user are longer than {KEY_BYTES_MAX} bytes");
             return Err(Refusal::new(Code::Limit, text).into());
         }
+        context.router.check_body(destination, frame.body)?;
         *context.messages_count += 1;
         let origin = Origin {
             node: context.node,
@@ -129,10 +130,15 @@ impl Session {
             key: None,
             hears_errors: false,
             hears_session: false,
+            hears_events: false,
             has_id: false,
         });
         entry.hears_errors = destination == router::ERRORS;
         entry.hears_session = destination == router::SESSION;
+        entry.hears_events = match &interest {
+            Interest::Exact { .. } => destination == router::SERVER_EVENTS,
+            Interest::Pattern(pattern) => pattern.matches(router::SERVER_EVENTS),
+        };
         let is_late = entry.hears_session && self.token.as_ref().is_some_and(|it| it.is_warned());
         entry.has_id = shown_id.is_some();
         self.receipts_pending += usize::from(receipt.is_some());

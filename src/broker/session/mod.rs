@@ -1,11 +1,12 @@
 //! One client's STOMP session: what each of its frames means, given who it is and what it may.
 //!
-//! This file has the session's state and its ends; `connect`, `auth`, `frames` and `replies` have
-//! the rest.
+//! This file has the session's state and its ends; `connect`, `auth`, `frames`, `replies` and
+//! `leaving` have the rest.
 
 mod auth;
 mod connect;
 mod frames;
+mod leaving;
 mod output;
 mod replies;
 
@@ -29,6 +30,7 @@ use crate::stdx::time::Instant;
 use crate::stdx::time::Now;
 
 pub use crate::broker::session::auth::AuthOptions;
+pub use crate::broker::session::leaving::Leaving;
 pub use crate::broker::session::output::Asked;
 pub use crate::broker::session::output::Output;
 pub use crate::broker::session::output::Publications;
@@ -82,6 +84,10 @@ pub struct Context<'a> {
     pub rules: &'a Rules,
     /// Judges tokens, where they are needed.
     pub verifier: Option<&'a mut Verifier>,
+    /// Whether a CONNECT may wait for a key that is missing.
+    pub learns_keys: bool,
+    /// Whether others wait for one.
+    pub awaits_keys: bool,
     /// Prefix of the message ids of this shard.
     pub node: &'a str,
     /// Counts the messages of this shard.
@@ -118,6 +124,10 @@ pub struct Session {
     token: Option<Box<auth::Token>>,
     /// The token that came with the upgrade, until CONNECT.
     http_token: Option<Box<str>>,
+    /// The key of its token was missing: CONNECT is to come again.
+    lacks_key: bool,
+    /// Which has happened.
+    has_waited: bool,
     /// Hashed with a secret: clients choose the ids.
     subscriptions: HashMap<Box<str>, Entry>,
     transactions: Vec<Transaction>,
@@ -140,6 +150,7 @@ struct Entry {
     key: Option<SubscriptionKey>,
     hears_errors: bool,
     hears_session: bool,
+    hears_events: bool,
     has_id: bool,
 }
 
@@ -163,6 +174,8 @@ impl Session {
             is_named: false,
             token: None,
             http_token,
+            lacks_key: false,
+            has_waited: false,
             subscriptions: HashMap::default(),
             transactions: Vec::new(),
             receipts_pending: 0,

@@ -96,11 +96,12 @@ const HEAD: &[Knob] = &[
         "5s",
         "Time for a peer to answer our close frame.",
     ),
-    knob(
-        "server.shutdown_timeout",
-        time(0, HOUR),
-        "10s",
-        "Time for the end of the process, from SIGTERM or SIGINT.",
+    live(
+        "server.max_connection_age",
+        time(0, 30 * 24 * HOUR),
+        "0s",
+        "Age at which a connection is closed with 1012, up to a tenth earlier by chance, so that \
+         clients spread over all servers again; 0 is never. Holds for connections that come then.",
     ),
     Knob {
         flag: Some("--admin-listen"),
@@ -243,6 +244,19 @@ const TAIL: &[Knob] = &[
         "Whether the ERROR for a refused frame leaves the connection open, or closes it as \
          STOMP 1.2 says.",
     ),
+    live(
+        "drain.window",
+        time(0, HOUR),
+        "75s",
+        "Time from SIGTERM over which a full server spreads the closes of its connections; one \
+         that holds less takes its share of it, and below 100 connections 2 s at the most.",
+    ),
+    live(
+        "drain.deadline",
+        time(100, HOUR),
+        "110s",
+        "Time from SIGTERM by which the process has ended, whatever is left.",
+    ),
     knob(
         "metrics.emf",
         Kind::Switch,
@@ -291,10 +305,8 @@ const TAIL: &[Knob] = &[
 
 /// Keys and sections of the contract that this version does not have, and what is missing for them.
 pub(super) const LATER: &[(&str, &str)] = &[
-    ("drain", "drain window"),
     ("history.on_failure", "write-ahead stream in Redis"),
     ("server.demo", "demo page"),
-    ("server.max_connection_age", "limit of a connection's age"),
     ("state", "state directory"),
 ];
 

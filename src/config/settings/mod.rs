@@ -11,11 +11,13 @@ mod tls;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::load;
 use crate::config::source::Sources;
 use crate::config::value::Values;
+use crate::policy::schema::Schema;
 
 pub use admission::AdmissionSettings;
 pub use admission::ProxyProtocol;
@@ -52,6 +54,8 @@ pub struct Settings {
     pub admission: AdmissionSettings,
     /// `stomp.*`
     pub stomp: StompSettings,
+    /// `drain.*`
+    pub drain: DrainSettings,
     /// `metrics.*`
     pub metrics: MetricsSettings,
     /// `log.*`
@@ -93,8 +97,8 @@ pub struct ServerSettings {
     pub first_frame_timeout: Duration,
     /// How long a peer has to answer our close frame.
     pub close_timeout: Duration,
-    /// How long the end of the process may take.
-    pub shutdown_timeout: Duration,
+    /// How old a connection may be; zero means that it may be of any age.
+    pub max_connection_age: Duration,
 }
 
 /// `admin.*`: the listener for operators.
@@ -165,6 +169,15 @@ pub struct StompSettings {
     pub refusal: Refusal,
 }
 
+/// `drain.*`: how the process lets its connections go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrainSettings {
+    /// Over how long the closes of a full server are spread.
+    pub window: Duration,
+    /// By when the process has ended.
+    pub deadline: Duration,
+}
+
 /// `metrics.*`: who may read them, and what CloudWatch is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetricsSettings {
@@ -196,6 +209,17 @@ pub struct RouteSettings {
     pub to: RouteTarget,
     /// Whether the message is to be stored.
     pub history: bool,
+    /// What the body must be like, read from the file that `schema` names.
+    pub schema: Option<RouteSchema>,
+}
+
+/// `schema`: a JSON Schema, compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteSchema {
+    /// Where it stands.
+    pub file: PathBuf,
+    /// What it says.
+    pub schema: Schema,
 }
 
 /// Where a route leads.
@@ -312,7 +336,7 @@ impl Settings {
                 handshake_timeout: values.time("server.handshake_timeout"),
                 first_frame_timeout: values.time("server.first_frame_timeout"),
                 close_timeout: values.time("server.close_timeout"),
-                shutdown_timeout: values.time("server.shutdown_timeout"),
+                max_connection_age: values.time("server.max_connection_age"),
             },
             admin: AdminSettings {
                 listen: values.address("admin.listen"),
@@ -332,6 +356,10 @@ impl Settings {
                 heart_beat_min: values.time("stomp.heart_beat_min"),
                 heart_beat_max: values.time("stomp.heart_beat_max"),
                 refusal: values.choice("stomp.refusal", Refusal::NAMES),
+            },
+            drain: DrainSettings {
+                window: values.time("drain.window"),
+                deadline: values.time("drain.deadline"),
             },
             metrics: MetricsSettings {
                 emf: values.switch("metrics.emf"),

@@ -57,6 +57,8 @@ pub struct Counts {
     pub known_good: u64,
     /// Tokens that were known to be bad.
     pub known_bad: u64,
+    /// Tokens that were judged, and whose key was missing.
+    pub keyless: u64,
 }
 
 /// A decision that is remembered.
@@ -185,7 +187,10 @@ impl Verifier {
                 Ok(Standing { verified, epoch: self.epoch })
             }
             Err(reject) => {
-                self.lacks_key |= reject == Reject::UnknownKey;
+                if reject == Reject::UnknownKey {
+                    self.lacks_key = true;
+                    self.counts.keyless += 1;
+                }
                 self.remember_bad(digest, reject);
                 Err(reject)
             }

@@ -140,6 +140,7 @@ pub(crate) struct Client {
     messages: VecDeque<Frame>,
     answers: VecDeque<Frame>,
     closed: Option<u16>,
+    reason: String,
     receipts_count: u32,
 }
 
@@ -163,7 +164,8 @@ impl Client {
         }
         let (socket, _) = tungstenite::client(request, wire).expect("the server upgrades");
         let (messages, answers) = (VecDeque::new(), VecDeque::new());
-        Self { socket, messages, answers, closed: None, receipts_count: 0 }
+        let reason = String::new();
+        Self { socket, messages, answers, closed: None, reason, receipts_count: 0 }
     }
 
     /// A session of the user called `login`, speaking 1.2 without heart-beats.
@@ -295,6 +297,12 @@ impl Client {
         }
     }
 
+    /// As [`Client::closed`], with the reason that was given.
+    #[track_caller]
+    pub(crate) fn closed_with(&mut self) -> (u16, String) {
+        (self.closed(), std::mem::take(&mut self.reason))
+    }
+
     /// Waits for the one ERROR that comes before a close with `code`.
     #[track_caller]
     pub(crate) fn error_then_close(&mut self, code: u16) -> Frame {
@@ -344,6 +352,7 @@ impl Client {
             Ok(Message::Binary(message)) => (message.to_vec(), true),
             Ok(Message::Close(Some(close))) => {
                 self.closed = Some(close.code.into());
+                self.reason = close.reason.to_string();
                 return;
             }
             Ok(Message::Close(None)) => panic!("a close frame of the server carries a code"),

@@ -300,7 +300,8 @@ impl World {
         loop {
             self.carry_output();
             let is_read = self.shard.has_credit(self.now) && self.read_one();
-            if !is_read {
+            let is_admitted = self.shard.admit_next(self.now());
+            if !is_read && !is_admitted {
                 break;
             }
         }

@@ -10,6 +10,7 @@ use ringway::proto::http::origin::OriginPatterns;
 use ringway::proto::stomp;
 use ringway::proto::ws;
 use ringway::shard::Admission;
+use ringway::shard::DrainOptions;
 use ringway::shard::Options;
 
 /// The defaults of the settings, where a test does not say otherwise.
@@ -52,6 +53,11 @@ pub(super) fn defaults() -> Options {
         outbox_bytes_max: 512 << 10,
         outbox_timeout: Duration::from_secs(10),
         outbox_total_bytes_max: 256 << 20,
+        drain: DrainOptions {
+            window: Duration::from_secs(75),
+            deadline: Duration::from_secs(110),
+            connection_age_max: Duration::ZERO,
+        },
         mailbox_max: 1024,
         redis: None,
         history: None,

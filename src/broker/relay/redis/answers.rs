@@ -47,6 +47,7 @@ impl Redis {
             Step::Answer(Expect::Publication(written)) => {
                 self.handle_publication_answer(now, id, written, value)
             }
+            Step::Answer(Expect::Revoked) => self.handle_revoked(now, id, value),
             Step::Answer(Expect::Slots) => self.handle_slots(now, id, value),
             Step::Answer(Expect::Hello | Expect::Auth | Expect::Role | Expect::Ping) => Ok(()),
             Step::Answer(Expect::Asking) => Ok(()),
@@ -252,7 +253,7 @@ impl Redis {
     }
 
     /// The cluster says that `slot` is at `owner`; all else that has moved will be asked for.
-    fn move_slot(&mut self, now: Now, slot: u16, owner: &Address) -> NodeId {
+    pub(super) fn move_slot(&mut self, now: Now, slot: u16, owner: &Address) -> NodeId {
         let to = self.node_at(now.instant, owner);
         if let Some(node) = self.nodes.get_mut(&to) {
             node.is_retiring = false;
@@ -267,7 +268,7 @@ impl Redis {
         to
     }
 
-    fn whereabouts(&self, id: LinkId) -> Option<(NodeId, Address)> {
+    pub(super) fn whereabouts(&self, id: LinkId) -> Option<(NodeId, Address)> {
         let Place { node, part } = *self.links.get(&id)?;
         let link = self.nodes.get(&node?)?.side(part).link.as_ref()?;
         Some((node?, link.address.clone()))

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 
 use crate::broker::relay::redis::counts::Dropped;
 use crate::broker::relay::redis::options::Options;
+use crate::policy::auth::Revocation;
+use crate::policy::auth::Whom;
 use crate::proto::control;
 use crate::stdx::time::Now;
 
@@ -25,32 +27,25 @@ pub enum Control {
         /// Their id.
         user: Box<str>,
     },
-    /// Believe no longer in one token, and close its sessions.
-    RevokeToken {
-        /// Its `jti`.
-        jti: Box<str>,
-        /// When it has expired, in milliseconds since the Unix epoch.
-        until_ms: Option<u64>,
-    },
-    /// Believe no longer in any token of a user made so far, and close their sessions.
-    RevokeUser {
-        /// Their id.
-        user: Box<str>,
-        /// When the last of them has expired, in milliseconds since the Unix epoch.
-        until_ms: Option<u64>,
-    },
+    /// Believe no longer in these tokens, and close their sessions.
+    Revoke(Vec<Revocation>),
 }
 
-impl From<control::Control<'_>> for Control {
-    fn from(said: control::Control<'_>) -> Self {
-        match said {
+impl From<&control::Message<'_>> for Control {
+    fn from(message: &control::Message<'_>) -> Self {
+        let revoke = |whom, until_ms: Option<u64>| {
+            Self::Revoke(vec![Revocation { whom, until_ms: until_ms.unwrap_or(u64::MAX) }])
+        };
+        match message.control {
             control::Control::Drain { task } => Self::Drain { task: task.map(Box::from) },
             control::Control::Disconnect { user } => Self::Disconnect { user: user.into() },
             control::Control::Revoke { tokens: control::Tokens::Id(jti), until_ms } => {
-                Self::RevokeToken { jti: jti.into(), until_ms }
+                revoke(Whom::Token(jti.into()), until_ms)
             }
             control::Control::Revoke { tokens: control::Tokens::User(user), until_ms } => {
-                Self::RevokeUser { user: user.into(), until_ms }
+                // Those that were issued before it was said: a later one is a new beginning.
+                let issued_until_ms = message.timestamp_ms;
+                revoke(Whom::User { id: user.into(), issued_until_ms }, until_ms)
             }
         }
     }
@@ -88,7 +83,7 @@ impl Gate {
         }
         let until_ms = message.timestamp_ms.saturating_add(window_ms);
         self.seen.push_back((until_ms, message.id.into()));
-        Ok(Some(message.control.into()))
+        Ok(Some(Control::from(&message)))
     }
 }
 

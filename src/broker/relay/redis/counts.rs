@@ -81,7 +81,7 @@ pub struct Counts {
     pub received: u64,
     /// Messages from Redis that became publications.
     pub delivered: u64,
-    /// Messages from Redis that nobody here wants any more.
+    /// Messages from Redis that nobody here wants any more, or that a cluster gave out twice.
     pub unwanted: u64,
     /// Messages from Redis that were dropped, by [`Dropped::index`].
     pub dropped: [u64; Dropped::ALL.len()],

@@ -56,8 +56,8 @@ pub(super) struct Interest {
     pub(super) slot: u16,
     /// Whose it is; `None` while the slot has no owner.
     pub(super) node: Option<NodeId>,
-    /// Whose it was, until the other one is asked. What comes from anybody else is dropped: the
-    /// servers that share a slot each give out what any of them is given.
+    /// Whose it was, until the first message of the other one: none may be missed in between, and
+    /// none may come from here after it.
     pub(super) former: Option<NodeId>,
     pub(super) wire: Wire,
     /// In its node's queue.
@@ -107,9 +107,18 @@ impl Interest {
         self.is_glob() == is_glob && self.name.as_bytes() == name
     }
 
-    /// Whether what `node` says of it counts.
-    pub(super) fn is_heard_from(&self, node: Option<NodeId>) -> bool {
-        node.is_some() && (self.node == node || self.former == node)
+    /// Whether a message that `node` has for it counts: what comes before the confirmation was said
+    /// when the channel was there an earlier time.
+    pub(super) fn hears(&mut self, node: Option<NodeId>) -> bool {
+        let is_confirmed = match self.wire {
+            Wire::Inside | Wire::Leaving => true,
+            Wire::Out | Wire::Entering => false,
+        };
+        if self.node == node && is_confirmed {
+            self.former = None;
+            return true;
+        }
+        node.is_some() && self.former == node
     }
 
     /// Redis knows nothing of it any more.

@@ -52,6 +52,8 @@ pub(super) struct Interests {
     /// Those of patterns, also those that linger.
     pub(super) globs_count: usize,
     patterns_max: usize,
+    /// An interest has gone from one node to another, since this was last looked at.
+    pub(super) has_moved: bool,
 }
 
 impl Interests {
@@ -68,6 +70,7 @@ impl Interests {
             patterns_count: 0,
             globs_count: 0,
             patterns_max: options.patterns_max,
+            has_moved: false,
         };
         interests.insert(names::CONTROL.into(), Subject::Control, routes);
         interests
@@ -78,8 +81,8 @@ impl Interests {
         self.interests.len()
     }
 
-    pub(super) fn get(&self, key: Key) -> Option<&Interest> {
-        self.interests.get(key)
+    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut Interest> {
+        self.interests.get_mut(key)
     }
 
     /// The interest that is called `name` in Redis.
@@ -306,7 +309,10 @@ impl Interests {
         if node != interest.node {
             self.finish_restoring(key);
             let interest = self.interests.get_mut(key).expect("it was there a line ago");
-            interest.former = interest.node.filter(|_| interest.wire != Wire::Out);
+            self.has_moved |= interest.node.is_some();
+            if interest.wire != Wire::Out {
+                interest.former = interest.node;
+            }
             interest.reset();
             interest.node = node;
             if !interest.is_wanted {
@@ -342,10 +348,7 @@ impl Interests {
             interest.is_queued = false;
             let is_desired = interest.is_wanted || interest.linger_until.is_some();
             match (interest.wire, is_desired) {
-                (Wire::Out, true) => {
-                    interest.wire = Wire::Entering;
-                    interest.former = None;
-                }
+                (Wire::Out, true) => interest.wire = Wire::Entering,
                 (Wire::Inside, false) => interest.wire = Wire::Leaving,
                 (Wire::Out, false) => {
                     self.remove(key);

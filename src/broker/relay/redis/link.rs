@@ -48,6 +48,8 @@ pub(super) enum Expect {
     Role,
     Ping,
     Slots,
+    /// A page of what is revoked.
+    Revoked,
     /// The `OK` in front of what is asked at a node that does not own the slot yet.
     Asking,
     Batch(Batch),
@@ -204,7 +206,9 @@ impl Link {
             }
             Expect::Role => self.handle_role(value),
             Expect::Ping | Expect::Asking => Ok(Step::Nothing),
-            Expect::Slots | Expect::Batch(_) | Expect::Publication(_) => Ok(Step::Answer(expected)),
+            Expect::Slots | Expect::Revoked | Expect::Batch(_) | Expect::Publication(_) => {
+                Ok(Step::Answer(expected))
+            }
         }
     }
 
@@ -312,6 +316,10 @@ impl Link {
 
     pub(super) fn ask_slots(&mut self, now: Instant) {
         self.ask(now, Expect::Slots, &["CLUSTER", "SLOTS"]);
+    }
+
+    pub(super) fn ask_revoked(&mut self, now: Instant, key: &str, cursor: &str, count: &str) {
+        self.ask(now, Expect::Revoked, &["ZSCAN", key, cursor, "COUNT", count]);
     }
 
     /// The batch whose confirmations come next.

@@ -36,6 +36,8 @@ mod nodes;
 mod options;
 mod publisher;
 mod receive;
+mod recent;
+mod record;
 mod surface;
 mod topology;
 mod translate;
@@ -60,6 +62,8 @@ use crate::broker::relay::redis::link::Link;
 use crate::broker::relay::redis::link::Part;
 use crate::broker::relay::redis::node::Node;
 use crate::broker::relay::redis::publisher::Publisher;
+use crate::broker::relay::redis::recent::Recent;
+use crate::broker::relay::redis::record::Record;
 use crate::broker::relay::redis::topology::NodeId;
 use crate::broker::relay::redis::topology::Routes;
 use crate::broker::relay::redis::translate::Translator;
@@ -115,6 +119,8 @@ pub struct Redis {
     publisher: Publisher,
     translator: Translator,
     gate: Gate,
+    recent: Recent,
+    record: Record,
     events: VecDeque<Event>,
     actions: VecDeque<LinkAction>,
     notes: VecDeque<Note>,
@@ -156,6 +162,8 @@ impl Redis {
             publisher: Publisher::new(&options),
             translator: Translator::new(Arc::clone(&options)),
             gate: Gate::default(),
+            recent: Recent::default(),
+            record: Record::default(),
             events: VecDeque::new(),
             actions: VecDeque::new(),
             notes: VecDeque::new(),
@@ -334,11 +342,15 @@ impl Redis {
     /// After every input that can change what is up or due.
     fn finish(&mut self, now: Instant) {
         if self.options.mode == Mode::Sharded {
+            if std::mem::take(&mut self.interests.has_moved) {
+                self.recent.note_moved(now);
+            }
             self.retire();
             self.ask_topology(now);
         }
         self.open_due(now);
         self.refresh(now);
+        self.ask_revoked(now);
         self.mark_dirty();
     }
 

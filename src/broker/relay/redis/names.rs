@@ -5,9 +5,8 @@ use std::borrow::Cow;
 use crate::broker::relay::redis::options::Mode;
 use crate::policy::pattern::Pattern;
 use crate::policy::pattern::parts;
-
-/// The channel of signed messages from task to task.
-pub(super) const CONTROL: &str = "ringway:control";
+pub(super) use crate::proto::control::CHANNEL as CONTROL;
+pub(super) use crate::proto::control::RECORD as REVOKED;
 
 /// What stands before every channel that carries messages.
 const PREFIX: &str = "ws:";

@@ -176,7 +176,9 @@ impl Redis {
         let text = "the connection to Redis was lost before it answered; \
                     the message may have been sent, or not";
         for what in link.into_expected() {
-            if let Expect::Publication(written) = what {
+            if let Expect::Revoked = what {
+                self.record.forget();
+            } else if let Expect::Publication(written) = what {
                 self.counts.refused += 1;
                 let refusal = Refusal::new(Code::RelayUnknown, text);
                 self.publisher.refuse(node, written, refusal, &mut self.events);
@@ -266,7 +268,12 @@ impl Redis {
         for (id, node) in &mut self.nodes {
             let is_ready = node.subscriber.is_ready() && node.publisher.is_ready();
             let is_staying = node.leaving.is_none();
-            node.is_up = is_ready && is_staying && self.interests.is_restored(*id);
+            let is_up = is_ready && is_staying && self.interests.is_restored(*id);
+            if is_up && !node.is_up {
+                // What was said meanwhile was not heard, but it was written down.
+                self.record.demand(now);
+            }
+            node.is_up = is_up;
             if node.is_up {
                 node.failures_count = 0;
                 node.was_up = true;

@@ -48,6 +48,8 @@ pub struct Options {
     pub form: envelope::Form,
     /// Signs what goes out; what comes in without its signature is dropped.
     pub key: Option<envelope::Key>,
+    /// Whether what is revoked is read from Redis: tokens are needed, and there is a key.
+    pub reads_revoked: bool,
     /// How far a signed timestamp may be from now, either way.
     pub hmac_window: Duration,
     /// `originServerId` of our envelopes.
@@ -97,6 +99,7 @@ impl Options {
             password: None,
             form: envelope::Form::Full,
             key: None,
+            reads_revoked: false,
             hmac_window: Duration::from_secs(60),
             origin: "".into(),
             outbox_timeout: Duration::from_secs(10),

@@ -15,6 +15,7 @@ use crate::broker::relay::redis::link::LinkId;
 use crate::broker::relay::redis::link::Part;
 use crate::broker::relay::redis::link_of;
 use crate::broker::relay::redis::names;
+use crate::broker::relay::redis::options::Mode;
 use crate::broker::relay::redis::surface::Taken;
 use crate::broker::relay::redis::topology::NodeId;
 use crate::proto::resp;
@@ -126,8 +127,10 @@ impl Redis {
 
     fn handle_message(&mut self, now: Now, node: Option<NodeId>, name: &[u8], json: &mut [u8]) {
         self.counts.received += 1;
-        let interest = self.interests.find(false, name).and_then(|key| self.interests.get(key));
-        let Some(interest) = interest.filter(|it| it.is_wanted && it.is_heard_from(node)) else {
+        let key = self.interests.find(false, name);
+        let interest = key.and_then(|key| self.interests.get_mut(key));
+        let Some(interest) = interest.and_then(|it| (it.is_wanted && it.hears(node)).then_some(it))
+        else {
             self.counts.unwanted += 1;
             return;
         };
@@ -139,6 +142,11 @@ impl Redis {
         };
         match made {
             Ok(publication) => {
+                let id = &publication.message_id;
+                if self.options.mode == Mode::Sharded && !self.recent.admit(now.instant, name, id) {
+                    self.counts.unwanted += 1;
+                    return;
+                }
                 self.counts.delivered += 1;
                 let publication = Arc::new(publication);
                 self.events.push_back(Event::Deliver { publication, audience: Audience::Exact });
@@ -184,7 +192,7 @@ impl Redis {
         }
     }
 
-    fn dropped(&mut self, why: Dropped, name: &[u8]) {
+    pub(super) fn dropped(&mut self, why: Dropped, name: &[u8]) {
         self.counts.drop(why);
         let text = format!("dropped a message on {}: {}", cleaned(name), why.as_str());
         self.note(Level::Warn, text);

@@ -7,6 +7,7 @@ mod hostile;
 mod interests;
 mod publishing;
 mod receiving;
+mod record;
 mod rig;
 mod server;
 mod sharded;

@@ -42,6 +42,8 @@ pub(super) struct Server {
     pub(super) clock: Rc<Cell<u64>>,
     /// Entries of streams: key, then fields and values.
     pub(super) appended: Vec<(Vec<u8>, Vec<Vec<u8>>)>,
+    /// What is revoked, as it is written down.
+    pub(super) revoked: Vec<Vec<u8>>,
     /// In a cluster, who has which slots; the same in each server that knows it.
     pub(super) slots: Option<Vec<(u16, u16, Address)>>,
     pub(super) address: Option<Address>,
@@ -112,6 +114,7 @@ impl Server {
                 self.say(client, "+OK\r\n");
             }
             "CLUSTER" => self.cluster(client),
+            "ZSCAN" => self.scan_revoked(client, parts),
             "SUBSCRIBE" | "PSUBSCRIBE" | "SSUBSCRIBE" | "UNSUBSCRIBE" | "PUNSUBSCRIBE"
             | "SUNSUBSCRIBE" => self.subscribe(client, &name, &parts[1..]),
             "PUBLISH" | "SPUBLISH" | "XADD" => self.publish(client, &name, &parts[1..]),
@@ -149,6 +152,24 @@ impl Server {
             );
         }
         self.say(client, &text);
+    }
+
+    /// Two entries a page.
+    fn scan_revoked(&mut self, client: u64, parts: &[Vec<u8>]) {
+        assert_eq!((&*parts[1], &*parts[3]), (&b"ringway:revoked"[..], &b"COUNT"[..]));
+        if let Some(error) = self.redirect(client, &parts[1]) {
+            return self.say(client, &error);
+        }
+        let at: usize = str::from_utf8(&parts[2]).unwrap().parse().unwrap();
+        let page: Vec<Vec<u8>> = self.revoked.iter().skip(at).take(2).cloned().collect();
+        let next = if at + 2 < self.revoked.len() { at + 2 } else { 0 }.to_string();
+        let head = format!("*2\r\n${}\r\n{next}\r\n*{}\r\n", next.len(), page.len() * 2);
+        self.say(client, &head);
+        for entry in page {
+            self.say(client, &format!("${}\r\n", entry.len()));
+            self.client(client).sent.extend_from_slice(&entry);
+            self.say(client, "\r\n$1\r\n9\r\n");
+        }
     }
 
     /// The error that a slot which is not served here is answered with.

@@ -1,0 +1,47 @@
+//! CONNECTs in turns, where tokens are needed: a storm of them gets a share of each, and what is
+//! open gets the rest.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::shard::runtime::Core;
+use crate::shard::tasks::pause;
+use crate::shard::tasks::yield_once;
+
+/// Time of one turn after which the CONNECTs that wait go on in the next. One is always taken:
+/// with a large RSA key it may take as long by itself.
+const SHARE: Duration = Duration::from_millis(1);
+/// Turns in a row after which timers are looked at, which the runtime does when no task is left to
+/// run.
+const TURNS_IN_A_ROW_MAX: u32 = 16;
+
+impl Core {
+    /// Takes those that wait, whenever there are some.
+    pub(super) async fn admit_all(self: Rc<Self>) {
+        let mut turns_count = 0_u32;
+        loop {
+            self.waiting.notified().await;
+            while self.admit_share() {
+                turns_count = turns_count.wrapping_add(1);
+                if turns_count.is_multiple_of(TURNS_IN_A_ROW_MAX) {
+                    pause(SHARE).await;
+                } else {
+                    yield_once().await;
+                }
+            }
+        }
+    }
+
+    /// Takes CONNECTs as long as the share lasts; `true` when some still wait.
+    fn admit_share(&self) -> bool {
+        let start = self.clock.instant();
+        let mut shard = self.shard.borrow_mut();
+        while shard.admit_next(self.now()) {
+            if SHARE <= self.clock.instant().since(start) {
+                break;
+            }
+        }
+        self.flush.notify();
+        shard.has_waiting()
+    }
+}

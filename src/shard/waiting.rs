@@ -1,0 +1,123 @@
+//! CONNECTs that wait where tokens are needed: for their turn, because a signature costs as much
+//! as hundreds of messages, or for a key that is being fetched.
+//!
+//! What such a connection has sent is kept meanwhile, up to the size of one message.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::time::Duration;
+
+use crate::broker::close::CloseReason;
+use crate::shard::connection::ConnectionId;
+use crate::shard::connection::Phase;
+use crate::shard::connection::Stomp;
+use crate::shard::state::Shard;
+use crate::stdx::slab::Key;
+use crate::stdx::time::Instant;
+use crate::stdx::time::Now;
+
+/// The longest that a CONNECT waits for a key; whoever fetches keys says sooner that it is done.
+const KEY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Those that wait, in the order in which they came; some may be gone.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    turn: VecDeque<Key>,
+    key: VecDeque<(Instant, Key)>,
+}
+
+/// What a connection has sent that waits.
+#[derive(Debug)]
+pub(super) struct Parked {
+    /// One WebSocket message, the CONNECT.
+    message: Vec<u8>,
+    /// What came behind it, as it came.
+    rest: Vec<u8>,
+}
+
+impl Waiting {
+    pub(super) fn awaits_keys(&self) -> bool {
+        !self.key.is_empty()
+    }
+}
+
+impl Shard {
+    /// Whether messages of a session wait for their turn.
+    pub(super) fn is_parking(&self, stomp: &Stomp) -> bool {
+        self.verifier.is_some() && stomp.session.is_fresh()
+    }
+
+    /// Keeps a message, and what came behind it, until it is its turn.
+    pub(super) fn park(&mut self, id: ConnectionId, message: &[u8], rest: &[u8]) -> Box<Parked> {
+        self.waiting.turn.push_back(id.0);
+        Box::new(Parked { message: message.to_vec(), rest: rest.to_vec() })
+    }
+
+    /// Keeps more bytes of a connection that waits.
+    pub(super) fn park_more(&self, parked: &mut Parked, bytes: &[u8]) -> Result<(), CloseReason> {
+        let bytes_max = self.options.stomp.frame_bytes_max;
+        if bytes_max < parked.rest.len().saturating_add(bytes.len()) {
+            return Err(CloseReason::Protocol);
+        }
+        parked.rest.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Whether a CONNECT waits for its turn.
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.turn.is_empty()
+    }
+
+    /// Takes the next CONNECT that waits for its turn; `false` when none does.
+    pub fn admit_next(&mut self, now: Now) -> bool {
+        let Some(key) = self.waiting.turn.pop_front() else { return false };
+        let id = ConnectionId(key);
+        let Some(connection) = self.connections.get_mut(key) else { return true };
+        let mut stomp = match mem::replace(&mut connection.phase, Phase::Taken) {
+            Phase::Stomp(stomp) => stomp,
+            other @ (Phase::Head(_) | Phase::Echo(_) | Phase::Closing(_) | Phase::Taken) => {
+                connection.phase = other;
+                return true;
+            }
+        };
+        let mut rest = Vec::new();
+        let mut close = None;
+        if let Some(mut parked) = stomp.parked.take() {
+            let learns = self.options.auth.as_ref().is_some_and(|it| it.learns_keys);
+            // Decoding works on it where it lies; it may be needed once more.
+            let again = learns.then(|| parked.message.clone());
+            close = self.ingest_message(now, id, &mut stomp, &mut parked.message).err();
+            match again.filter(|_| stomp.session.take_lack_of_key()) {
+                None => rest = parked.rest,
+                Some(message) => {
+                    stomp.parked = Some(Box::new(Parked { message, ..*parked }));
+                    self.waiting.key.push_back((now.instant.after(KEY_TIMEOUT), key));
+                }
+            }
+        }
+        self.put_back(id, Phase::Stomp(stomp));
+        if let Some(reason) = close {
+            self.close(now, id, reason);
+        }
+        if !rest.is_empty() {
+            self.ingest(now, id, &mut rest);
+        }
+        self.settle(now);
+        self.rearm(id);
+        true
+    }
+
+    /// Has those try again that wait for a key: there are others, or none will come.
+    pub(super) fn retry_keyless(&mut self) {
+        let keyless = mem::take(&mut self.waiting.key);
+        self.waiting.turn.extend(keyless.into_iter().map(|(_, key)| key));
+    }
+
+    /// Has those try again that have waited long enough for a key.
+    pub(super) fn expire_keyless(&mut self, now: Instant) {
+        while let Some((_, key)) = self.waiting.key.pop_front_if(|(deadline, _)| *deadline <= now) {
+            self.waiting.turn.push_back(key);
+        }
+    }
+}
