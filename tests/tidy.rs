@@ -16,7 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("io",      &["stdx"]),
     ("broker",  &["stdx", "proto", "policy"]),
     ("shard",   &["stdx", "metrics", "proto", "policy", "broker", "io"]),
-    ("admin",   &["metrics", "policy"]),
+    ("admin",   &["metrics", "policy", "shard"]),
     ("config",  &["stdx", "policy"]),
     ("server",  &["stdx", "metrics", "proto", "policy", "broker", "io", "shard", "admin",
                   "config", "cli", "fleet"]),
