@@ -44,6 +44,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("hmac",                &["src/proto/signature.rs"]),
     ("httparse",            &["src/proto/http/"]),
     ("io_uring",            &["src/io/ring.rs"]),
+    ("jsonschema",          &["src/policy/schema.rs"]),
     ("jsonwebtoken",        &["src/policy/auth/"]),
     ("libc",                &["src/io/"]),
     ("memchr",              &["src/proto/", "src/policy/"]),

@@ -6,6 +6,7 @@ use crate::broker::identity;
 use crate::broker::refusal::Code;
 use crate::broker::refusal::Refusal;
 use crate::policy::pattern::Pattern;
+use crate::policy::schema::Schema;
 
 /// The destination on which the server speaks for itself.
 pub const SERVER_EVENTS: &str = "/topic/server.events";
@@ -39,6 +40,7 @@ pub enum RouteTo {
 #[derive(Debug)]
 pub struct Router {
     routes: Vec<Route>,
+    schemas: Vec<Option<Schema>>,
     destination_bytes_max: usize,
 }
 
@@ -99,7 +101,23 @@ impl Router {
     /// The first row that cannot work: the operator's fault, told before serving.
     pub fn new(routes: &[RouteOptions], destination_bytes_max: usize) -> Result<Self, RouteError> {
         let routes = routes.iter().map(Route::compile).collect::<Result<_, _>>()?;
-        Ok(Self { routes, destination_bytes_max })
+        Ok(Self { routes, schemas: Vec::new(), destination_bytes_max })
+    }
+
+    /// The same table with what bodies must be like: in the order of the routes, or none.
+    #[must_use]
+    pub fn with_schemas(self, schemas: Vec<Option<Schema>>) -> Self {
+        Self { schemas, ..self }
+    }
+
+    /// Whether a body fits the route that takes `destination`; the refusal says where it does not.
+    pub(crate) fn check_body(&self, destination: &str, body: &[u8]) -> Result<(), Refusal> {
+        let mut rows = self.routes.iter().zip(&self.schemas);
+        let Some((_, Some(schema))) = rows.find(|(it, _)| it.matcher.is_match(destination)) else {
+            return Ok(());
+        };
+        let wrong = |it| Refusal::new(Code::BadPayload, format!("{it}; sent to {destination}"));
+        schema.check(body).map_err(wrong)
     }
 
     /// Decides where a SEND to `destination` goes, by a session that may send there.

@@ -688,6 +688,7 @@ mod tests {
         let expected =
             [("/app/a.{x}.{y}", "/user/{y}/queue/{x}", false), ("/app/b", "/topic/b", true)].map(
                 |(pattern, to, history)| RouteSettings {
+                    schema: None,
                     pattern: pattern.into(),
                     to: RouteTarget::Destination(to.into()),
                     history,
@@ -710,6 +711,28 @@ mod tests {
         let loaded = load_file(text, Sources::default()).unwrap();
         let stream = RouteTarget::Stream("ringway:inbound:orders".into());
         assert_eq!(loaded.settings.routes.first().map(|it| &it.to), Some(&stream));
+    }
+
+    #[test]
+    fn the_schema_of_a_route_is_read_and_compiled() {
+        let check = |route: &str, expected: &str| {
+            let error = load_file(&format!("[[route]]\n{route}\n"), Sources::default());
+            let error = error.unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
+        };
+        check(
+            "match = '/app/x'\nto = '/topic/x'\nschema = '/none'",
+            "route.schema = \"/none\" (file:4): cannot read it: ",
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("schema.json");
+        let route = format!("match = '/app/x'\nto = '/topic/x'\nschema = '{}'", file.display());
+        std::fs::write(&file, r#"{"type":"text"}"#).unwrap();
+        check(&route, &format!("route.schema = \"{}\" (file:4): at /type: ", file.display()));
+        std::fs::write(&file, r#"{"type":"object"}"#).unwrap();
+        let loaded = load_file(&format!("[[route]]\n{route}\n"), Sources::default()).unwrap();
+        let schema = loaded.settings.routes[0].schema.as_ref().unwrap();
+        assert!(schema.schema.check(b"{}").is_ok() && schema.schema.check(b"1").is_err());
     }
 
     #[test]

@@ -50,6 +50,10 @@ pub fn print(loaded: &Loaded, resolved: &Resolved) -> String {
         if key == "to" {
             writeln!(text, "history = {}", route.history).expect(INFALLIBLE);
         }
+        if let Some(schema) = &route.schema {
+            let file = toml::Value::from(schema.file.display().to_string());
+            writeln!(text, "schema = {file}").expect(INFALLIBLE);
+        }
     }
     text
 }

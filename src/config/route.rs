@@ -1,5 +1,8 @@
 //! `[[route]]` tables: shape and names; how a route matches is not known here.
 
+use std::fs;
+use std::path::PathBuf;
+
 use toml::Spanned;
 use toml::de::DeTable;
 use toml::de::DeValue;
@@ -7,12 +10,14 @@ use toml::de::DeValue;
 use crate::config::error::ConfigError;
 use crate::config::error::Wrong;
 use crate::config::file::Place;
+use crate::config::settings::RouteSchema;
 use crate::config::settings::RouteSettings;
 use crate::config::settings::RouteTarget;
 use crate::config::source::Origin;
 use crate::config::suggest;
+use crate::policy::schema::Schema;
 
-const KEYS: [&str; 4] = ["match", "to", "history", "forward"];
+const KEYS: [&str; 5] = ["match", "to", "history", "forward", "schema"];
 const ROUTES_COUNT_MAX: usize = 1024;
 const TEMPLATE_BYTES_MAX: usize = 512;
 /// All keys of ours begin so; channels of messages begin with `ws:`.
@@ -28,11 +33,13 @@ pub(super) fn defaults() -> Vec<RouteSettings> {
             pattern: "/app/room.{room}".into(),
             to: RouteTarget::Destination("/topic/room.{room}".into()),
             history: true,
+            schema: None,
         },
         RouteSettings {
             pattern: "/app/private.{user}".into(),
             to: RouteTarget::Destination("/user/{user}/queue/private".into()),
             history: false,
+            schema: None,
         },
     ]
 }
@@ -107,6 +114,10 @@ fn one(
             return Err(wrong("route.history", origin, "not a switch", "give true or false"));
         }
     };
+    let schema = match table.contains_key("schema") {
+        true => text("schema").and_then(|(file, origin)| read_schema(file, &origin)).map(Some)?,
+        false => None,
+    };
     let bound = check("route.match", &pattern, pattern_origin, &["/app/"])?;
     if table.contains_key("forward") {
         let (stream, stream_origin) = text("forward")?;
@@ -121,7 +132,7 @@ fn one(
         }
         check_stream(&stream, &stream_origin)?;
         let to = RouteTarget::Stream(stream);
-        return Ok((RouteSettings { pattern, to, history }, origin));
+        return Ok((RouteSettings { pattern, to, history, schema }, origin));
     }
     let (to, to_origin) = text("to")?;
     let used = check("route.to", &to, to_origin.clone(), &["/topic/", "/queue/", "/user/"])?;
@@ -131,7 +142,21 @@ fn one(
         return Err(error.with_value(&to));
     }
     let to = RouteTarget::Destination(to);
-    Ok((RouteSettings { pattern, to, history }, origin))
+    Ok((RouteSettings { pattern, to, history, schema }, origin))
+}
+
+/// Reads and compiles the schema of a route.
+fn read_schema(file: String, origin: &Origin) -> Result<RouteSchema, ConfigError> {
+    let file = PathBuf::from(file);
+    let read = fs::read_to_string(&file).map_err(|error| format!("cannot read it: {error}"));
+    match read.and_then(|text| Schema::parse(&text)) {
+        Ok(schema) => Ok(RouteSchema { file, schema }),
+        Err(problem) => {
+            let remedy = "name a file with a JSON Schema that refers to nothing outside of itself";
+            let error = wrong("route.schema", origin.clone(), problem, remedy);
+            Err(error.with_value(&file.display().to_string()))
+        }
+    }
 }
 
 /// Checks the name of a stream: a key of ours that nothing else of ours has.

@@ -60,6 +60,11 @@ pub(super) fn shard_options(
     let routes: Vec<RouteOptions> = settings.routes.iter().map(route).collect();
     let router =
         Router::new(&routes, limits.destination_bytes).map_err(|error| StartError(error.0))?;
+    let schema = |it: &RouteSettings| it.schema.as_ref().map(|it| it.schema.clone());
+    let router = match settings.routes.iter().any(|it| it.schema.is_some()) {
+        true => router.with_schemas(settings.routes.iter().map(schema).collect()),
+        false => router,
+    };
     let origins = OriginPatterns::parse(settings.auth.origins.iter().map(String::as_str))
         .map_err(|error| StartError(format!("auth.origins: {error}")))?;
     let message_bytes_max = limits.message_bytes as u64;
@@ -156,6 +161,8 @@ fn admission(settings: &Settings, cores: usize) -> Result<Admission, StartError>
         handshakes_per_second: it.handshakes_per_second.div_ceil(cores) as u64,
         frames_per_second: it.frames_per_second as u64,
         bytes_per_second: it.bytes_per_second as u64,
+        user_frames_per_second: it.user_frames_per_second as u64,
+        user_bytes_per_second: it.user_bytes_per_second as u64,
         seats: seats::Limits {
             user_max: number(it.connections_per_user),
             address_max: number(it.connections_per_address),

@@ -48,6 +48,10 @@ pub struct Admission {
     pub frames_per_second: u64,
     /// Most bytes of a connection per second.
     pub bytes_per_second: u64,
+    /// Most frames of a user on this shard per second.
+    pub user_frames_per_second: u64,
+    /// Most bytes of a user on this shard per second.
+    pub user_bytes_per_second: u64,
     /// Most connections of one user, and of one address.
     pub seats: seats::Limits,
 }
@@ -153,12 +157,19 @@ impl Shard {
 
     /// A connection has received so many bytes: it is not read again before it may.
     pub(super) fn pace_bytes(&mut self, now: Now, id: ConnectionId, count: usize) {
-        let rate = self.options.admission.bytes_per_second;
-        if rate == 0 {
+        let Admission { bytes_per_second: rate, user_bytes_per_second: user_rate, .. } =
+            self.options.admission;
+        if rate == 0 && user_rate == 0 {
             return;
         }
         let Some(connection) = self.connections.get_mut(id.0) else { return };
-        let over = connection.bytes_pace.take(now.instant, count as u64, rate);
+        let mut over = Duration::ZERO;
+        if rate != 0 {
+            over = connection.bytes_pace.take(now.instant, count as u64, rate);
+        }
+        if let Some(user) = &connection.user_pace {
+            over = over.max(user.take_bytes(now.instant, count as u64, user_rate));
+        }
         self.throttle(now, id, over);
     }
 
@@ -185,7 +196,7 @@ impl Shard {
 }
 
 /// What a frame beyond twice the rate is told.
-pub(super) fn too_fast(per_second: u64) -> Refusal {
-    let text = format!("faster than limits.frames_per_second, which is {per_second}; slow down");
+pub(super) fn too_fast(limit: &str, per_second: u64) -> Refusal {
+    let text = format!("faster than limits.{limit}, which is {per_second}; slow down");
     Refusal::new(Code::Rate, text)
 }

@@ -75,7 +75,10 @@ impl Shard {
                 self.counters.refusals.of(label_of(refusal.code)).add(1);
                 self.log_refused(now, id, session, &refusal);
             }
-            Output::Entered(user) => self.take_seat(id, Holder::User(user)),
+            Output::Entered(user) => {
+                self.note_user(id, &user);
+                self.take_seat(id, Holder::User(user));
+            }
             Output::Rejected(reject) => self.count_rejected(now, id, session, reject),
             Output::Close(reason) => return Err(reason),
         }

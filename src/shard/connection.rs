@@ -1,6 +1,7 @@
 //! One connection: its place in HTTP, WebSocket and STOMP, and what waits for its socket.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use crate::broker::outbox::Outbox;
 use crate::broker::seats::Holder;
@@ -8,6 +9,7 @@ use crate::broker::session::Session;
 use crate::proto::http;
 use crate::proto::stomp;
 use crate::proto::ws;
+use crate::shard::rates::UserPace;
 use crate::shard::waiting::Parked;
 use crate::stdx::rate::Pace;
 use crate::stdx::slab::Key;
@@ -66,6 +68,8 @@ pub(super) struct Connection {
     /// The seats that it has, of its address and its user.
     pub(super) seats: Vec<Holder>,
     pub(super) bytes_pace: Pace,
+    /// That of its user, where users have rates.
+    pub(super) user_pace: Option<Rc<UserPace>>,
     /// It is not read before this.
     pub(super) throttled_until: Instant,
 }
@@ -138,6 +142,7 @@ impl Connection {
             armed: Tick::NEVER,
             seats: Vec::new(),
             bytes_pace: Pace::default(),
+            user_pace: None,
             throttled_until: Instant::default(),
         }
     }

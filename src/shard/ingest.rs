@@ -142,6 +142,7 @@ impl Shard {
     ) -> Result<(), CloseReason> {
         loop {
             let mut has_spoken = false;
+            let user = self.connections.get(id.0).and_then(|it| it.user_pace.clone());
             let options = &*self.options;
             let mut context = Context {
                 now,
@@ -157,6 +158,7 @@ impl Shard {
             let outputs = &mut self.outputs;
             let mut over = Duration::ZERO;
             let rate = options.admission.frames_per_second;
+            let user_rate = options.admission.user_frames_per_second;
             let counters = &self.counters;
             let step =
                 panic::catch_unwind(AssertUnwindSafe(|| match decoder.decode(&mut payload) {
@@ -168,9 +170,17 @@ impl Shard {
                         if rate != 0 {
                             over = pace.take(now.instant, 1, rate);
                         }
+                        let mut limit = ("frames_per_second", rate);
+                        if let Some(user) = &user {
+                            let user_over = user.take_frame(now.instant, user_rate);
+                            if over < user_over {
+                                over = user_over;
+                                limit = ("user_frames_per_second", user_rate);
+                            }
+                        }
                         // Ahead by a second it is not read for a while; by two, refused.
                         if Duration::from_secs(1) < over && !session.is_fresh() {
-                            let refusal = admission::too_fast(rate);
+                            let refusal = admission::too_fast(limit.0, limit.1);
                             session.handle_refusal(&frame, refusal, &mut context, outputs);
                         } else {
                             session.handle_frame(&frame, &mut context, outputs);

@@ -42,6 +42,6 @@ impl Shard {
     pub fn check_empty(&self) {
         assert!(self.connections.is_empty() && self.owed.is_empty());
         assert!(self.table.subscriptions_count() == 0 && self.relay.is_empty());
-        assert!(self.meter.bytes() == 0 && self.seats.is_empty());
+        assert!(self.meter.bytes() == 0 && self.seats.is_empty() && self.user_paces.is_empty());
     }
 }

@@ -31,6 +31,7 @@ mod load;
 mod log_limit;
 pub mod mailbox;
 mod polled;
+mod rates;
 mod relay;
 pub mod runtime;
 pub mod secure;

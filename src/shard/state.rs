@@ -42,6 +42,7 @@ use crate::shard::drain::Drain;
 use crate::shard::drain::DrainOptions;
 use crate::shard::flush::Action;
 use crate::shard::log_limit::LogLimit;
+use crate::shard::rates::UserPaces;
 use crate::shard::waiting::Waiting;
 use crate::stdx::bytes::Meter;
 use crate::stdx::bytes::Shared;
@@ -167,6 +168,7 @@ pub struct Shard {
     pub(super) seats: Seats,
     pub(super) handshakes_pace: Pace,
     pub(super) waiting: Waiting,
+    pub(super) user_paces: UserPaces,
     /// Judges tokens, where they are needed.
     pub(super) verifier: Option<Verifier>,
     /// While the shard has no credit, and so reads nothing; then the end of the last long pause.
@@ -257,6 +259,7 @@ impl Shard {
             seats: Seats::new(*id, counters.len(), *home_seed, options.admission.seats),
             handshakes_pace: Pace::default(),
             waiting: Waiting::default(),
+            user_paces: UserPaces::default(),
             verifier: (options.auth.as_ref())
                 .map(|it| Verifier::new(it.verifier.clone(), Arc::clone(&it.keys))),
             paused: Pause::default(),
@@ -314,6 +317,9 @@ impl Shard {
         }
         // Before the limits are looked at: what it held is free.
         drop(connection.outbox);
+        if let Some(pace) = connection.user_pace {
+            self.user_paces.leave(pace);
+        }
         for holder in connection.seats {
             self.seats.free(holder);
         }

@@ -49,6 +49,46 @@ fn who_is_ahead_of_its_frames_by_a_second_is_not_read_and_by_two_is_refused() {
     assert_eq!(world.counters().refusals.of(Refusal::Rate).get(), 1);
 }
 
+/// A session of a user.
+#[track_caller]
+fn session_of(world: &mut World, user: &str) -> ConnectionId {
+    let id = world.upgraded(UPGRADE);
+    world.frame(id, "CONNECT", &format!("accept-version:1.2\nlogin:{user}\n"), b"");
+    assert_eq!(world.only_frame(id).command, "CONNECTED");
+    id
+}
+
+#[test]
+fn the_connections_of_a_user_share_its_rate_of_frames() {
+    let mut world = World::new(|it| it.admission.user_frames_per_second = 10);
+    let [one, two] = [session_of(&mut world, "amy"), session_of(&mut world, "amy")];
+    let bob = session_of(&mut world, "bob");
+    burst(&mut world, one, 10);
+    assert_eq!((world.frames(one).len(), world.counters().throttled.get()), (10, 0));
+    // What one has used the other does not have.
+    burst(&mut world, two, 1);
+    assert_eq!((world.frames(two).len(), world.counters().throttled.get()), (1, 1));
+    burst(&mut world, two, 10);
+    assert_eq!(world.frames(two).len(), 0, "it is not read for a while");
+    burst(&mut world, one, 10);
+    let frames = world.frames(one);
+    let refused = frames.last().expect("an answer");
+    assert_eq!((&*refused.command, refused.header("message")), ("ERROR", "rate"));
+    assert!(refused.text().contains("limits.user_frames_per_second, which is 10"), "{refused:?}");
+    burst(&mut world, bob, 10);
+    assert_eq!(world.frames(bob).len(), 10, "others do not pay for it");
+}
+
+#[test]
+fn the_connections_of_a_user_share_its_rate_of_bytes() {
+    let mut world = World::new(|it| it.admission.user_bytes_per_second = 1_000);
+    let [one, two] = [session_of(&mut world, "amy"), session_of(&mut world, "amy")];
+    world.publish(one, "/topic/x", &[b'a'; 800]);
+    assert_eq!(world.counters().throttled.get(), 0);
+    world.publish(two, "/topic/x", &[b'a'; 800]);
+    assert_eq!(world.counters().throttled.get(), 1);
+}
+
 #[test]
 fn who_goes_on_sending_too_fast_is_closed() {
     let mut world = World::new(|it| {

@@ -11,6 +11,7 @@ mod heart_beats;
 mod outbox;
 mod outbox_total;
 mod receipts;
+mod schemas;
 mod sessions;
 mod silence;
 mod sizes;

@@ -42,6 +42,7 @@ impl Session {
         let receipt = self.receipt_of(frame, context)?;
         self.check_right(Action::Send, destination, context)?;
         let delivery = context.router.resolve_send(destination)?;
+        context.router.check_body(destination, frame.body)?;
         *context.messages_count += 1;
         let origin = Origin {
             node: context.node,

@@ -58,4 +58,18 @@ pub(super) const LIMITS: &[Knob] = &[
         "Bytes of one connection per second: who is ahead by a second is not read for a while; 0 \
          means any number.",
     ),
+    knob(
+        "limits.user_frames_per_second",
+        count(0, 1 << 20),
+        "0",
+        "STOMP frames of one user per second on each core, over all its connections there, held as \
+         `limits.frames_per_second` is; 0 means any number.",
+    ),
+    knob(
+        "limits.user_bytes_per_second",
+        Kind::Bytes { min: 0, max: 1 << 40, auto: false },
+        "0",
+        "Bytes of one user per second on each core, over all its connections there, held as \
+         `limits.bytes_per_second` is; 0 means any number.",
+    ),
 ];

@@ -19,6 +19,10 @@ pub struct AdmissionSettings {
     pub frames_per_second: usize,
     /// Bytes of a connection.
     pub bytes_per_second: usize,
+    /// Frames of a user on each core.
+    pub user_frames_per_second: usize,
+    /// Bytes of a user on each core.
+    pub user_bytes_per_second: usize,
 }
 
 impl AdmissionSettings {
@@ -31,6 +35,8 @@ impl AdmissionSettings {
             handshakes_per_second: values.number("limits.handshakes_per_second"),
             frames_per_second: values.number("limits.frames_per_second"),
             bytes_per_second: values.number("limits.bytes_per_second"),
+            user_frames_per_second: values.number("limits.user_frames_per_second"),
+            user_bytes_per_second: values.number("limits.user_bytes_per_second"),
         }
     }
 }

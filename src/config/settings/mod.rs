@@ -10,11 +10,13 @@ mod tls;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::load;
 use crate::config::source::Sources;
 use crate::config::value::Values;
+use crate::policy::schema::Schema;
 
 pub use admission::AdmissionSettings;
 pub use admission::ProxyProtocol;
@@ -203,6 +205,17 @@ pub struct RouteSettings {
     pub to: RouteTarget,
     /// Whether the message is to be stored.
     pub history: bool,
+    /// What the body must be like, read from the file that `schema` names.
+    pub schema: Option<RouteSchema>,
+}
+
+/// `schema`: a JSON Schema, compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteSchema {
+    /// Where it stands.
+    pub file: PathBuf,
+    /// What it says.
+    pub schema: Schema,
 }
 
 /// Where a route leads.
