@@ -1,9 +1,13 @@
-//! What operators ask over HTTP: health and metrics, on a listener and a thread of their own.
+//! What operators ask over HTTP: health, metrics, the API and the dashboard, on a listener and a
+//! thread of their own.
 //!
-//! It reads counters and the process's health; it must never know the insides of a connection, and
-//! nothing it does can hold a shard.
+//! It reads counters and the process's health, and asks shards what they answer between two turns;
+//! it must never know the insides of a connection, and nothing it does can hold a shard. Read
+//! `guard` (who may ask), `api` (what), `dashboard`.
 
+mod api;
 mod dashboard;
+mod guard;
 mod listener;
 
 use std::fmt;
@@ -25,12 +29,14 @@ use axum::response::IntoResponse;
 use axum::response::Response;
 use axum::routing::get;
 
+use crate::admin::guard::Failure;
 use crate::admin::listener::Bounded;
 use crate::metrics;
 use crate::metrics::Info;
 use crate::metrics::ShardCounters;
 use crate::metrics::health::Health;
 use crate::metrics::health::Probe;
+use crate::shard::mailbox::Asks;
 
 /// What the admin listener may look at.
 #[derive(Clone, Debug)]
@@ -41,13 +47,64 @@ pub struct View {
     pub health: Arc<Health>,
     /// What `/metrics` says of the process.
     pub info: Info,
+    /// The way to the shards.
+    pub asks: Asks,
+    /// Says what concerns more than this process.
+    pub operator: Operator,
     /// What callers have to show; may change while they call.
     pub tokens: Arc<ArcSwap<Tokens>>,
+}
+
+/// What an operator orders, to the whole fleet where there is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// End the sessions of a user.
+    Disconnect(String),
+    /// Believe the token of this id no more.
+    RevokeToken {
+        /// Its `jti`.
+        id: String,
+        /// When it ends anyhow, if that is known.
+        until_ms: Option<u64>,
+    },
+    /// Believe no token that a user has now.
+    RevokeUser {
+        /// As tokens have it.
+        id: String,
+        /// When the last of them ends anyhow, if that is known.
+        until_ms: Option<u64>,
+    },
+}
+
+/// Whether an order has gone to the fleet, or to this process only; or why to nobody.
+pub type Said = Result<bool, String>;
+
+/// Who hears what became of an order.
+pub type Hear = Box<dyn FnOnce(Said) + Send>;
+
+/// Takes orders, and says later what became of each.
+#[derive(Clone)]
+pub struct Operator(Arc<dyn Fn(Order, Hear) + Send + Sync>);
+
+impl Operator {
+    /// One who does it so.
+    #[must_use]
+    pub fn new(say: impl Fn(Order, Hear) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(say))
+    }
+}
+
+impl fmt::Debug for Operator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Operator")
+    }
 }
 
 /// Bearer tokens: what of them is `None` is not asked for.
 #[derive(Debug, Default)]
 pub struct Tokens {
+    /// For the API.
+    pub admin: Option<Token>,
     /// For a scrape.
     pub metrics: Option<Token>,
 }
@@ -100,6 +157,7 @@ fn routes(view: View) -> Router {
         .route("/metrics", get(scrape))
         .route("/actuator/prometheus", get(scrape))
         .merge(dashboard::routes())
+        .merge(api::routes(&view))
         .fallback(unknown)
         .with_state(view)
 }
@@ -122,6 +180,10 @@ async fn scrape(State(view): State<View>, headers: HeaderMap) -> Response {
 }
 
 async fn unknown(OriginalUri(uri): OriginalUri) -> Response {
+    if uri.path().starts_with("/api/") {
+        let text = format!("nothing at {}; see /api/openapi.json", uri.path());
+        return Failure::new(StatusCode::NOT_FOUND, "not-found", text).into_response();
+    }
     let body = format!("nothing at {}; see /, /actuator/health and /metrics\n", uri.path());
     (StatusCode::NOT_FOUND, body).into_response()
 }

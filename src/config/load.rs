@@ -482,8 +482,9 @@ mod tests {
 
     #[test]
     fn settings_of_later_versions_say_so() {
-        let expected = "(file:1): this version has no message history yet; remove the setting";
-        check_file("history.url = 'x'", &format!("history.url {expected}"));
+        let expected = "(file:1): this version has no write-ahead stream in Redis yet; remove the \
+                        setting";
+        check_file("history.on_failure = 'x'", &format!("history.on_failure {expected}"));
         check_environment(
             &[("RINGWAY_SERVER_DEMO", "x")],
             "RINGWAY_SERVER_DEMO (environment RINGWAY_SERVER_DEMO): this version has no demo page \

@@ -31,6 +31,7 @@ use crate::server::keys::Keeper;
 use crate::server::operator::Operator;
 use crate::shard::Identity;
 use crate::shard::link;
+use crate::shard::mailbox::Asks;
 use crate::shard::mailbox::Mailboxes;
 use crate::shard::runtime;
 use crate::shard::runtime::Setup;
@@ -90,8 +91,6 @@ struct Running {
     reload: Option<certificates::Reload>,
     /// Stores messages, where they are stored.
     history: Option<history::Keeper>,
-    /// For the doors that operators come through.
-    _operator: Operator,
 }
 
 fn start(loaded: &Loaded) -> Result<Running, StartError> {
@@ -114,7 +113,8 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let (mut mailboxes, doorbells) = Mailboxes::connect(cores, settings.relay.mailbox_messages);
     let outside = Mailboxes::open(&mut mailboxes, &doorbells);
     let history = history::Keeper::start(settings, &mut mailboxes, &doorbells, &health, clock)?;
-    let _operator = Operator::start(settings, clock, &mut mailboxes, &doorbells)?;
+    let asks = Mailboxes::open_asks(&mut mailboxes, &doorbells);
+    let operator = Operator::start(settings, clock, &mut mailboxes, &doorbells)?;
     let (sender, events) = mpsc::channel();
     // Before the first shard, so that no signal finds the default handler.
     listen_for_signals(sender.clone())?;
@@ -153,10 +153,8 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     }
     let info = metrics::Info { driver: options::metrics_driver(driver) };
     let emf = emf::Writer::start(&settings.metrics, info, &counters, clock)?;
-    let tokens = Arc::clone(&live.tokens);
-    let view =
-        admin::View { counters: Arc::clone(&counters), health: Arc::clone(&health), info, tokens };
-    admin.into_iter().try_for_each(|listener| spawn_admin(listener, view.clone()))?;
+    let ways = (asks, operator.for_admin(clock));
+    spawn_admin(admin, || view_of(&counters, &health, info, &live, &ways))?;
     let keys = keeper.start(settings.auth.is_on(), outside)?;
     wait_until_started(&events, cores)?;
     banner::print(&banner::Facts {
@@ -168,7 +166,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
         settings,
         host: &host,
     });
-    Ok(Running { health, counters, shards, events, live, emf, keys, reload, history, _operator })
+    Ok(Running { health, counters, shards, events, live, emf, keys, reload, history })
 }
 
 /// Tells health and counters which relay this is.
@@ -266,11 +264,35 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StartErr
     spawned.map(drop).map_err(|error| StartError(format!("cannot start a thread: {error}")))
 }
 
-fn spawn_admin(listener: TcpListener, view: admin::View) -> Result<(), StartError> {
-    spawn("ringway-admin", move || {
-        if let Err(error) = admin::serve(listener, view) {
-            tracing::error!("the admin listener failed: {error}");
-        }
+/// What the admin listener may look at, and whom it may ask.
+fn view_of(
+    counters: &Arc<[Arc<ShardCounters>]>,
+    health: &Arc<Health>,
+    info: metrics::Info,
+    live: &reload::Live,
+    (asks, operator): &(Asks, admin::Operator),
+) -> admin::View {
+    admin::View {
+        counters: Arc::clone(counters),
+        health: Arc::clone(health),
+        info,
+        tokens: Arc::clone(&live.tokens),
+        asks: asks.clone(),
+        operator: operator.clone(),
+    }
+}
+
+fn spawn_admin(
+    listeners: Vec<TcpListener>,
+    view: impl Fn() -> admin::View,
+) -> Result<(), StartError> {
+    listeners.into_iter().try_for_each(|listener| {
+        let view = view();
+        spawn("ringway-admin", move || {
+            if let Err(error) = admin::serve(listener, view) {
+                tracing::error!("the admin listener failed: {error}");
+            }
+        })
     })
 }
 

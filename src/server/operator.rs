@@ -9,10 +9,14 @@ use std::sync::mpsc::TrySendError;
 use std::thread;
 use std::time::Duration;
 
+use crate::admin;
+use crate::admin::Order;
 use crate::config::settings::Settings;
 use crate::fleet::Fleet;
 use crate::fleet::Word;
 use crate::io::clock::Clock;
+use crate::policy::auth::Revocation;
+use crate::policy::auth::Whom;
 use crate::server::StartError;
 use crate::server::spawn;
 use crate::shard::Notice;
@@ -69,6 +73,27 @@ impl Operator {
     }
 }
 
+impl Operator {
+    /// The same, as the admin listener knows it.
+    pub(super) fn for_admin(self, clock: Clock) -> admin::Operator {
+        admin::Operator::new(move |order, answer| {
+            let until = |until_ms: Option<u64>| until_ms.unwrap_or(u64::MAX);
+            let revoke = |whom, until_ms| Word::Revoke(Revocation { whom, until_ms });
+            let word = match order {
+                Order::Disconnect(user) => Word::Disconnect(user.into()),
+                Order::RevokeToken { id, until_ms } => {
+                    revoke(Whom::Token(id.into()), until(until_ms))
+                }
+                Order::RevokeUser { id, until_ms } => {
+                    let issued_until_ms = clock.now(clock.unix_start_ms()).unix_ms;
+                    revoke(Whom::User { id: id.into(), issued_until_ms }, until(until_ms))
+                }
+            };
+            self.say(word, Box::new(|said| answer(said.map(|reach| reach == Reach::Fleet))));
+        })
+    }
+}
+
 fn run(
     fleet: Option<&Fleet>,
     clock: Clock,
@@ -99,8 +124,6 @@ fn run(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::auth::Revocation;
-    use crate::policy::auth::Whom;
 
     #[test]
     fn without_a_fleet_the_cores_of_this_process_are_told() {

@@ -10,6 +10,7 @@ use crate::config::Host;
 use crate::config::Loaded;
 use crate::config::Reloaded;
 use crate::config::Resolved;
+use crate::config::settings::Secret;
 use crate::config::settings::Settings;
 use crate::policy::auth::KeySet;
 use crate::server::StartError;
@@ -83,6 +84,7 @@ impl Live {
 }
 
 fn tokens(settings: &Settings) -> admin::Tokens {
-    let token = settings.metrics.token.as_ref();
-    admin::Tokens { metrics: token.map(|it| admin::Token::new(it.reveal().to_owned())) }
+    let hidden =
+        |token: &Option<Secret>| token.as_ref().map(|it| admin::Token::new(it.reveal().to_owned()));
+    admin::Tokens { metrics: hidden(&settings.metrics.token), admin: hidden(&settings.admin.token) }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::broker::close::CloseReason;
 use crate::broker::session::Leaving;
+use crate::metrics::health::Phase as LifePhase;
 use crate::shard::connection::Connection;
 use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Phase;
@@ -102,10 +103,11 @@ impl Shard {
     }
 
     /// Lets `share_ppm` millionths of the open sessions go, chosen by chance, so that they connect
-    /// to where there is more room. Does nothing while others are being let go.
-    pub fn begin_rebalance(&mut self, now: Now, share_ppm: u32) {
-        if self.drain.is_some() || self.is_draining {
-            return;
+    /// to where there is more room; returns how many. None while others are being let go.
+    pub fn begin_rebalance(&mut self, now: Now, share_ppm: u32) -> u64 {
+        let is_serving = self.identity.health.phase() == LifePhase::Serving;
+        if self.drain.is_some() || !is_serving {
+            return 0;
         }
         let mut keys: Vec<Key> =
             self.connections.iter().filter(|(_, it)| it.is_open()).map(|(key, _)| key).collect();
@@ -123,6 +125,7 @@ impl Shard {
         tracing::info!(shard = self.identity.id.0, connections = count, ?window, "rebalancing");
         self.plan(now, keys, window, false);
         self.settle(now);
+        count as u64
     }
 
     fn plan(&mut self, now: Now, keys: Vec<Key>, window: Duration, is_end: bool) {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc;
 use std::task::Context;
 use std::task::Poll;
 
@@ -19,6 +20,9 @@ use crate::broker::relay::Reply;
 use crate::broker::relay::Request;
 use crate::broker::relay::ShardId;
 use crate::history::Port;
+use crate::shard::ask::Answer;
+use crate::shard::ask::Ask;
+use crate::shard::ask::Question;
 use crate::shard::auth::Notice;
 use crate::shard::state::Shard;
 use crate::stdx::time::Now;
@@ -64,6 +68,7 @@ pub struct Mailboxes {
     to: Vec<Option<Out>>,
     from: Vec<Option<In>>,
     notices: Vec<Consumer<Notice>>,
+    asks: Option<mpsc::Receiver<Ask>>,
     lacks_key: Arc<AtomicBool>,
     /// To the store of the history, where there is one.
     history: Option<Port>,
@@ -100,6 +105,36 @@ impl Outside {
     }
 }
 
+/// The way for questions to all shards; many may ask.
+#[derive(Clone, Debug)]
+pub struct Asks {
+    doorbells: Arc<[Doorbell]>,
+    ends: Vec<mpsc::SyncSender<Ask>>,
+}
+
+/// Questions that wait for one shard.
+const ASKS_MAX: usize = 64;
+
+impl Asks {
+    /// How many shards there are.
+    #[must_use]
+    pub fn shards_count(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Asks one shard. Without room, or with the shard gone, the answer never comes.
+    #[must_use]
+    pub fn ask(&self, shard: usize, question: Question) -> mpsc::Receiver<Answer> {
+        let (reply, answer) = mpsc::channel();
+        if let Some(end) = self.ends.get(shard)
+            && end.try_send(Ask { question, reply }).is_ok()
+        {
+            self.doorbells[shard].ring();
+        }
+        answer
+    }
+}
+
 #[derive(Debug)]
 struct Out {
     requests: Producer<Request>,
@@ -127,6 +162,7 @@ impl Mailboxes {
                 to: (0..count).map(|_| None).collect(),
                 from: (0..count).map(|_| None).collect(),
                 notices: Vec::new(),
+                asks: None,
                 lacks_key: Arc::clone(&lacks_key),
                 history: None,
             })
@@ -172,12 +208,29 @@ impl Mailboxes {
         }
     }
 
+    /// Opens the way for questions to all shards of `connect`.
+    #[must_use]
+    pub fn open_asks(all: &mut [Self], doorbells: &Arc<[Doorbell]>) -> Asks {
+        let mut ends = Vec::with_capacity(all.len());
+        for mailboxes in all {
+            let (end, asks) = mpsc::sync_channel(ASKS_MAX);
+            mailboxes.asks = Some(asks);
+            ends.push(end);
+        }
+        Asks { doorbells: Arc::clone(doorbells), ends }
+    }
+
     /// Hands the shard what came from outside.
     pub fn receive_notices(&mut self, now: Now, shard: &mut Shard) {
         for way in &mut self.notices {
             while let Ok(notice) = way.pop() {
                 shard.handle_notice(now, &notice);
             }
+        }
+        while let Some(ask) = self.asks.as_ref().and_then(|it| it.try_recv().ok()) {
+            let answer = shard.handle_ask(now, &ask.question);
+            // Whoever asked may have given up.
+            drop(ask.reply.send(answer));
         }
     }
 

@@ -8,12 +8,13 @@
 //!
 //! Read `state` (what a shard is), `connection`, `handshake` (HTTP), `admission`, `ingest` (bytes
 //! to frames), `apply` (frames to effects), `auth`, `relay`, `fanout`, `replay`, `flush`,
-//! `closing`, `drain`, `timers`, then `mailbox`, `runtime`, `carry`, `polled` and `ending`, `link` (connections to
-//! Redis) and `secure` (TLS of the listener).
+//! `closing`, `drain`, `timers`, `ask`, then `mailbox`, `runtime`, `carry`, `polled` and `ending`,
+//! `link` (connections to Redis) and `secure` (TLS of the listener).
 #![forbid(unsafe_code)]
 
 mod admission;
 mod apply;
+mod ask;
 mod auth;
 mod carry;
 mod closing;
@@ -44,6 +45,11 @@ mod waiting;
 
 pub use admission::Admission;
 pub use admission::ProxyProtocol;
+pub use ask::Answer;
+pub use ask::Ask;
+pub use ask::Message;
+pub use ask::Question;
+pub use ask::user_destination;
 pub use auth::AuthOptions;
 pub use auth::Notice;
 pub use connection::ConnectionId;

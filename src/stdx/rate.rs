@@ -49,8 +49,16 @@ impl Pace {
     /// Takes `count` at `per_second`, which is not 0; returns how long it is over by: zero while it
     /// is within a second's worth.
     pub fn take(&mut self, now: Instant, count: u64, per_second: u64) -> Duration {
-        let cost = u128::from(count) * 1_000_000_000 / u128::from(per_second.max(1));
-        let cost = Duration::from_nanos(u64::try_from(cost).unwrap_or(u64::MAX));
+        let per_second = per_second.max(1);
+        let cost_ns = match count.checked_mul(1_000_000_000) {
+            Some(product) => product / per_second,
+            // Far slower, and for far more than comes at once.
+            None => {
+                let product = u128::from(count) * 1_000_000_000;
+                u64::try_from(product / u128::from(per_second)).unwrap_or(u64::MAX)
+            }
+        };
+        let cost = Duration::from_nanos(cost_ns);
         self.paid_at = self.paid_at.max(now).after(cost);
         self.paid_at.since(now).saturating_sub(Duration::from_secs(1))
     }

@@ -6,6 +6,7 @@
 
 mod support;
 
+mod admin;
 mod destinations;
 mod drain;
 mod framing;

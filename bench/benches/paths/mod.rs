@@ -1,6 +1,9 @@
 //! The server's hot paths, one call each, for whoever measures them: in time or in instructions.
 //!
-//! Inputs are made with the bench's own codec, so that they are what a client sends.
+//! `echo` is a whole shard. Inputs are made with the bench's own codec, so that they are what a
+//! client sends.
+
+mod echo;
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -37,6 +40,8 @@ pub(crate) const PATHS: &[Path] = &[
     ("table groups by 100 patterns", table_patterns),
     ("fan-out to 1,000 outboxes", || fan_out(1)),
     ("fan-out to 1,000 in 100 groups", || fan_out(100)),
+    ("echo 200 B, all open", || echo::echo(false)),
+    ("echo 200 B, all guarded", || echo::echo(true)),
     ("resp scan message", resp_scan),
     ("envelope decode", envelope_decode),
     ("envelope encode", envelope_encode),

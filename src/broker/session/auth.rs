@@ -78,7 +78,9 @@ fn left_of(standing: &Standing, now: Now) -> Duration {
 
 /// The token in the `Authorization` header, if it is a bearer's (RFC 6750 §2.1).
 fn bearer_of<'f>(frame: &stomp::Frame<'f>) -> Option<&'f str> {
-    let value = ["Authorization", "authorization"].iter().find_map(|it| frame.headers.get(it))?;
+    // Once over the headers: this is asked for every frame.
+    let is_it = |name: &str| name == "Authorization" || name == "authorization";
+    let (_, value) = frame.headers.iter().find(|(name, _)| is_it(name))?;
     let (scheme, token) = value.trim().split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start())
 }
@@ -158,9 +160,9 @@ impl Session {
         };
         let Some(verifier) = &mut context.verifier else { return true };
         let now_ms = context.now.unix_ms;
-        let receipt = frame.headers.get_filled("receipt");
+        let receipt = || frame.headers.get_filled("receipt");
         if let Err(reject) = verifier.check(now_ms, &mut token.standing) {
-            self.refuse_token(reject, true, receipt, out);
+            self.refuse_token(reject, true, receipt(), out);
             return false;
         }
         let Some(brought) = bearer_of(frame) else { return true };
@@ -177,7 +179,7 @@ impl Session {
                 true
             }
             Err(reject) => {
-                self.refuse_token(reject, is_renewal || reject.is_stale(), receipt, out);
+                self.refuse_token(reject, is_renewal || reject.is_stale(), receipt(), out);
                 false
             }
         }

@@ -1,7 +1,7 @@
 //! One client's STOMP session: what each of its frames means, given who it is and what it may.
 //!
-//! This file has the session's state and its ends; `connect`, `auth`, `frames`, `replies` and
-//! `leaving` have the rest.
+//! This file has the session's state and its ends; `connect`, `auth`, `frames`, `replies`,
+//! `leaving` and `seen` have the rest.
 
 mod auth;
 mod connect;
@@ -9,6 +9,7 @@ mod frames;
 mod leaving;
 mod output;
 mod replies;
+mod seen;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 //! like.
 
 mod group;
+mod list;
 
 use slab::Slab;
 

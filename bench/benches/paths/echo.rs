@@ -1,0 +1,191 @@
+//! A whole shard: what a client sends to a room comes back to it, with everything that guards the
+//! room on, and off.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringway::broker::relay::ShardId;
+use ringway::broker::router::RouteOptions;
+use ringway::broker::router::RouteTo;
+use ringway::broker::router::Router;
+use ringway::broker::seats;
+use ringway::broker::session;
+use ringway::metrics::ShardCounters;
+use ringway::metrics::health::Health;
+use ringway::policy::auth;
+use ringway::policy::auth::ClaimPath;
+use ringway::policy::auth::KeySet;
+use ringway::policy::auth::SigningKey;
+use ringway::policy::rules::Rules;
+use ringway::proto::http;
+use ringway::proto::http::credentials::Sources;
+use ringway::proto::http::origin::OriginPatterns;
+use ringway::proto::stomp;
+use ringway::proto::ws;
+use ringway::shard::Admission;
+use ringway::shard::AuthOptions;
+use ringway::shard::ConnectionId;
+use ringway::shard::DrainOptions;
+use ringway::shard::Identity;
+use ringway::shard::Options;
+use ringway::shard::Shard;
+use ringway::stdx::time::Instant;
+use ringway::stdx::time::Now;
+
+const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+const NOW_MS: u64 = 1_700_000_000_000;
+const UPGRADE: &[u8] = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// One SEND of 200 bytes and its MESSAGE; `is_guarded`: with a token, rights, rates and seats.
+pub(super) fn echo(is_guarded: bool) -> Box<dyn FnMut()> {
+    let mut shard = shard(is_guarded);
+    let id = shard.handle_opened(now(), ([192, 0, 2, 1], 4000).into()).expect("there is room");
+    shard.handle_bytes(now(), id, &mut UPGRADE.to_vec());
+    assert!(0 < heard(&mut shard, id));
+    let claims = serde_json::json!({"sub": "amy", "exp": NOW_MS / 1000 + 3600});
+    let token = SigningKey::secret(SECRET).sign(&claims).expect("it signs");
+    let connect = format!("CONNECT\naccept-version:1.2\nlogin:amy\ntoken:{token}\n\n\0");
+    for text in [&*connect, "SUBSCRIBE\nid:0\ndestination:/topic/room.1\nreceipt:r\n\n\0"] {
+        shard.handle_bytes(now(), id, &mut message(text.as_bytes()));
+        while shard.admit_next(now()) {}
+        assert!(0 < heard(&mut shard, id), "an answer");
+    }
+    let mut send = Vec::new();
+    ringway_bench::stomp::encode_send("/app/room.1", None, &super::body(200), &mut send);
+    let send = message(&send);
+    let mut input = send.clone();
+    Box::new(move || {
+        input.copy_from_slice(&send);
+        shard.handle_bytes(now(), id, &mut input);
+        assert!(200 < black_box(heard(&mut shard, id)), "it comes back");
+        shard.handle_turn_end(now().instant);
+    })
+}
+
+fn now() -> Now {
+    Now { instant: Instant::from_nanos(1).after(Duration::from_secs(9)), unix_ms: NOW_MS }
+}
+
+fn message(payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let opcode = ringway_bench::ws::Opcode::Text;
+    ringway_bench::ws::encode(opcode, payload, [1, 2, 3, 4], &mut frame);
+    frame
+}
+
+/// Takes what the shard sends; how many bytes that is.
+fn heard(shard: &mut Shard, id: ConnectionId) -> usize {
+    let mut bytes = 0;
+    while let Some((to, batch)) = shard.poll_send() {
+        assert!(to == id);
+        bytes += batch.len();
+        let sent = batch.len();
+        drop(batch);
+        shard.handle_sent(now(), id, sent);
+    }
+    bytes
+}
+
+fn shard(is_guarded: bool) -> Shard {
+    let route = RouteOptions {
+        pattern: "/app/room.{room}".into(),
+        to: RouteTo::Destination("/topic/room.{room}".into()),
+        history: false,
+    };
+    let options = Options {
+        session: session::Options {
+            heart_beat_min: Duration::from_secs(1),
+            heart_beat_max: Duration::from_secs(25),
+            refusal_closes: false,
+            subscriptions_max: 1000,
+            transactions_max: 16,
+            transaction_messages_max: 100,
+            transaction_bytes_max: 1 << 20,
+            receipts_pending_max: 1000,
+            refusals_max: 100,
+            server: "ringway/bench".to_owned(),
+            auth: is_guarded.then_some(session::AuthOptions {
+                takes_authorization: true,
+                takes_token: true,
+                takes_passcode: true,
+                notice: Duration::from_secs(60),
+            }),
+        },
+        stomp: stomp::Limits::default(),
+        ws: ws::Limits { frame_bytes_max: 64 << 10, message_bytes_max: 64 << 10 },
+        http: http::Limits { head_bytes_max: 8 << 10, headers_count_max: 64 },
+        router: Router::new(&[route], 512).expect("a good route"),
+        rules: Rules::default_for(is_guarded),
+        admission: if is_guarded { admission() } else { Admission::default() },
+        auth: is_guarded.then(auth_options),
+        origins: OriginPatterns::parse(["*"]).expect("all origins"),
+        has_tls: false,
+        has_echo: false,
+        handshake_timeout: Duration::from_secs(10),
+        first_frame_timeout: Duration::from_secs(60),
+        close_timeout: Duration::from_secs(5),
+        ping_interval: Duration::from_secs(60),
+        pong_timeout: Duration::from_secs(30),
+        connections_max: 20_000,
+        handshakes_max: 4096,
+        outbox_bytes_max: 512 << 10,
+        outbox_timeout: Duration::from_secs(10),
+        outbox_total_bytes_max: 256 << 20,
+        drain: DrainOptions {
+            window: Duration::from_secs(75),
+            deadline: Duration::from_secs(110),
+            connection_age_max: Duration::ZERO,
+        },
+        mailbox_max: 1024,
+        history: None,
+        redis: None,
+    };
+    let health = Arc::new(Health::new(1, "none", String::new(), String::new()));
+    health.shard_started();
+    let counters: Arc<[Arc<ShardCounters>]> = [Arc::default()].into();
+    Shard::new(
+        Arc::new(options),
+        Identity { id: ShardId(0), counters, health, seed: 1, home_seed: 2 },
+    )
+}
+
+/// Rates that nobody reaches and seats that are counted.
+fn admission() -> Admission {
+    Admission {
+        handshakes_per_second: 1_000_000,
+        frames_per_second: 1_000_000,
+        bytes_per_second: 1_000_000_000,
+        user_frames_per_second: 1_000_000,
+        user_bytes_per_second: 1_000_000_000,
+        seats: seats::Limits { user_max: 100, address_max: 100 },
+        ..Admission::default()
+    }
+}
+
+fn auth_options() -> AuthOptions {
+    let rules = Rules::default_for(true);
+    let claims = auth::ClaimOptions {
+        issuers: Vec::new(),
+        audiences: Vec::new(),
+        leeway_ms: 0,
+        required: vec![ClaimPath::new("exp")],
+        user: ClaimPath::new("sub"),
+        roles: ClaimPath::new("roles"),
+        kept: rules.claim_paths(),
+    };
+    let key = auth::Key::secret(SECRET).expect("long enough");
+    AuthOptions {
+        verifier: auth::Options { claims, token_bytes_max: 4096, remembered_max: 64 },
+        keys: Arc::new(KeySet::new(vec![key], 1)),
+        learns_keys: false,
+        sources: Sources {
+            has_authorization: true,
+            cookie: None,
+            query: None,
+            has_subprotocol: false,
+        },
+    }
+}

@@ -1,0 +1,321 @@
+//! The API: what is asked of the process and of its shards. `openapi.json` tells it to machines; a
+//! test holds the two together.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::sync::mpsc::TryRecvError;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::DefaultBodyLimit;
+use axum::extract::OriginalUri;
+use axum::extract::Path;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CACHE_CONTROL;
+use axum::http::header::CONTENT_TYPE;
+use axum::middleware;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use axum::routing::get;
+use axum::routing::post;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::admin::Order;
+use crate::admin::Said;
+use crate::admin::View;
+use crate::admin::guard;
+use crate::admin::guard::Failure;
+use crate::shard::Answer;
+use crate::shard::Message;
+use crate::shard::Question;
+use crate::shard::user_destination;
+
+/// Largest body of a request.
+const BODY_BYTES_MAX: usize = 16 << 20;
+/// Most messages in one body.
+const MESSAGES_MAX: usize = 10_000;
+/// Messages that a shard is given at once.
+const MESSAGES_AT_ONCE: usize = 256;
+/// Rows of a list, unless asked for more, and most of them.
+const ROWS: usize = 100;
+const ROWS_MAX: usize = 1_000;
+/// How often an answer is looked for, and how long.
+const LOOK_INTERVAL: Duration = Duration::from_millis(2);
+const LOOKS_MAX: u32 = 1_000;
+/// The same where Redis is asked.
+const ORDER_LOOKS_MAX: u32 = 10_000;
+
+type Outcome = Result<Response, Failure>;
+
+pub(super) fn routes(view: &View) -> Router<View> {
+    Router::new()
+        .route("/api/openapi.json", get(openapi))
+        .route("/api/connections", get(connections))
+        .route("/api/connections/{id}/disconnect", post(disconnect))
+        .route("/api/destinations", get(destinations))
+        .route("/api/users/{id}", get(user))
+        .route("/api/users/{id}/disconnect", post(disconnect_user))
+        .route("/api/users/{id}/publish", post(publish_to_user))
+        .route("/api/tokens/revoke", post(revoke))
+        .route("/api/publish", post(publish))
+        .route("/api/publish/batch", post(publish_batch))
+        .route("/api/drain", post(drain))
+        .route("/api/rebalance", post(rebalance))
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(view.clone(), guard::guard))
+}
+
+async fn wrong_method() -> Failure {
+    let text = "this path is not for that method; see /api/openapi.json";
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method", text)
+}
+
+async fn openapi() -> Response {
+    ([(CONTENT_TYPE, "application/json")], include_str!("openapi.json")).into_response()
+}
+
+async fn connections(State(view): State<View>, OriginalUri(uri): OriginalUri) -> Outcome {
+    let rows_max = limit_of(uri.query())?;
+    list_connections(&view, None, rows_max).await
+}
+
+async fn user(
+    State(view): State<View>,
+    Path(id): Path<String>,
+    OriginalUri(uri): OriginalUri,
+) -> Outcome {
+    let rows_max = limit_of(uri.query())?;
+    list_connections(&view, Some(id), rows_max).await
+}
+
+async fn list_connections(view: &View, user: Option<String>, rows_max: usize) -> Outcome {
+    let question = Question::Connections { user: user.clone(), rows_max };
+    let answers = ask_all(view, &question).await?;
+    let count: u64 = answers.iter().map(|it| it.count).sum();
+    let rows: Vec<Value> = answers.into_iter().flat_map(|it| it.rows).take(rows_max).collect();
+    let mut document = json!({ "count": count, "connections": rows });
+    if let Some(user) = user {
+        document["user"] = user.into();
+    }
+    Ok(done(&document))
+}
+
+async fn destinations(State(view): State<View>, OriginalUri(uri): OriginalUri) -> Outcome {
+    let rows_max = limit_of(uri.query())?;
+    let answers = ask_all(&view, &Question::Destinations { rows_max: ROWS_MAX }).await?;
+    let (count, rows) = merged(answers, rows_max);
+    Ok(done(&json!({ "count": count, "destinations": rows })))
+}
+
+async fn disconnect(State(view): State<View>, Path(id): Path<String>) -> Outcome {
+    let unknown = || {
+        let text = format!("no connection {id} is open here");
+        Failure::new(StatusCode::NOT_FOUND, "not-found", text)
+    };
+    let (shard, bits) = id.split_once('-').ok_or_else(unknown)?;
+    let shard: usize = shard.parse().map_err(|_| unknown())?;
+    let bits = u64::from_str_radix(bits, 16).map_err(|_| unknown())?;
+    if view.asks.shards_count() <= shard {
+        return Err(unknown());
+    }
+    let answer = answer_of(view.asks.ask(shard, Question::Disconnect(bits))).await?;
+    if answer.count == 0 {
+        return Err(unknown());
+    }
+    Ok(done(&json!({ "disconnected": answer.count })))
+}
+
+async fn disconnect_user(State(view): State<View>, Path(id): Path<String>) -> Outcome {
+    say(&view, Order::Disconnect(id)).await
+}
+
+async fn revoke(State(view): State<View>, body: Bytes) -> Outcome {
+    let document = parse(&body)?;
+    let text = |name: &str| document[name].as_str().map(str::to_owned);
+    let until_ms = document["untilMs"].as_u64();
+    if until_ms.is_none() && !document["untilMs"].is_null() {
+        return Err(bad("untilMs is no number of milliseconds"));
+    }
+    let order = match (text("jti"), text("user")) {
+        (Some(id), None) => Order::RevokeToken { id, until_ms },
+        (None, Some(id)) => Order::RevokeUser { id, until_ms },
+        (None, None) | (Some(_), Some(_)) => return Err(bad("name a jti or a user, and not both")),
+    };
+    say(&view, order).await
+}
+
+async fn say(view: &View, order: Order) -> Outcome {
+    let (answer, answers) = mpsc::channel::<Said>();
+    (view.operator.0)(order, Box::new(move |said| drop(answer.send(said))));
+    let text = "Redis has not answered in time; whether it is done is not known";
+    let late = || Failure::new(StatusCode::SERVICE_UNAVAILABLE, "relay", text);
+    match wait_for(answers, ORDER_LOOKS_MAX).await.ok_or_else(late)? {
+        Ok(is_fleet) => {
+            let reach = if is_fleet { "fleet" } else { "process" };
+            Ok((StatusCode::ACCEPTED, done(&json!({ "reach": reach }))).into_response())
+        }
+        Err(why) => Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "relay", why)),
+    }
+}
+
+async fn publish(State(view): State<View>, body: Bytes) -> Outcome {
+    let message = message_of(&parse(&body)?, None)?;
+    publish_all(&view, vec![message]).await
+}
+
+async fn publish_to_user(State(view): State<View>, Path(id): Path<String>, body: Bytes) -> Outcome {
+    let message = message_of(&parse(&body)?, Some(&id))?;
+    publish_all(&view, vec![message]).await
+}
+
+async fn publish_batch(State(view): State<View>, body: Bytes) -> Outcome {
+    let document = parse(&body)?;
+    let Some(list) = document["messages"].as_array() else {
+        return Err(bad("messages is missing, or no list"));
+    };
+    if list.is_empty() || MESSAGES_MAX < list.len() {
+        return Err(bad(format!("messages holds {}, not 1 to {MESSAGES_MAX}", list.len())));
+    }
+    let messages = list.iter().map(|it| message_of(it, None)).collect::<Result<_, _>>()?;
+    publish_all(&view, messages).await
+}
+
+/// Gives messages to the relay through one shard, so that they stay in order.
+async fn publish_all(view: &View, messages: Vec<Message>) -> Outcome {
+    let total = messages.len();
+    let mut ids = Vec::with_capacity(total);
+    let mut looks = 0;
+    while ids.len() < total {
+        let end = total.min(ids.len() + MESSAGES_AT_ONCE);
+        let part: Arc<[Message]> = messages[ids.len()..end].into();
+        let answer = answer_of(view.asks.ask(0, Question::Publish(part))).await?;
+        ids.extend(answer.rows);
+        if let Some(text) = answer.refusal {
+            let text = format!("message {} of {total}: {text}", ids.len() + 1);
+            return Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "refused", text));
+        }
+        looks += u32::from(answer.count == 0);
+        if LOOKS_MAX < looks {
+            let text = format!("the relay has no room: {} of {total} are published", ids.len());
+            return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "relay", text));
+        }
+        if answer.count == 0 {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+    Ok((StatusCode::ACCEPTED, done(&json!({ "published": total, "ids": ids }))).into_response())
+}
+
+async fn drain(State(view): State<View>) -> Outcome {
+    tracing::info!("told over the admin listener to drain");
+    view.health.drain();
+    Ok((StatusCode::ACCEPTED, done(&json!({ "draining": true }))).into_response())
+}
+
+async fn rebalance(State(view): State<View>, body: Bytes) -> Outcome {
+    let share = parse(&body)?["share"].as_f64().filter(|it| 0.0 < *it && *it <= 1.0);
+    let share = share.ok_or_else(|| bad("share is missing, or not above 0 and up to 1"))?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1,000,000")]
+    let share_ppm = (share * 1e6).ceil() as u32;
+    let answers = ask_all(&view, &Question::Rebalance { share_ppm }).await?;
+    let count: u64 = answers.iter().map(|it| it.count).sum();
+    Ok((StatusCode::ACCEPTED, done(&json!({ "leaving": count }))).into_response())
+}
+
+async fn ask_all(view: &View, question: &Question) -> Result<Vec<Answer>, Failure> {
+    let asked = (0..view.asks.shards_count()).map(|it| view.asks.ask(it, question.clone()));
+    let asked: Vec<_> = asked.collect();
+    let mut answers = Vec::with_capacity(asked.len());
+    for answer in asked {
+        answers.push(answer_of(answer).await?);
+    }
+    Ok(answers)
+}
+
+async fn answer_of(answer: mpsc::Receiver<Answer>) -> Result<Answer, Failure> {
+    let text = "a core does not answer; try again";
+    let late = || Failure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", text);
+    wait_for(answer, LOOKS_MAX).await.ok_or_else(late)
+}
+
+/// Looks for an answer now and then: nobody outside is woken by one.
+async fn wait_for<T>(answer: mpsc::Receiver<T>, looks_max: u32) -> Option<T> {
+    for _ in 0..looks_max {
+        match answer.try_recv() {
+            Ok(answer) => return Some(answer),
+            Err(TryRecvError::Disconnected) => return None,
+            Err(TryRecvError::Empty) => tokio::time::sleep(LOOK_INTERVAL).await,
+        }
+    }
+    None
+}
+
+/// The rows of all cores as one list, those of one destination as one row, most subscribed first.
+fn merged(answers: Vec<Answer>, rows_max: usize) -> (usize, Vec<Value>) {
+    let mut all = std::collections::BTreeMap::new();
+    for row in answers.into_iter().flat_map(|it| it.rows) {
+        let name = row["destination"].as_str().unwrap_or("").to_owned();
+        let is_pattern = row["pattern"].as_bool().unwrap_or(false);
+        *all.entry((name, is_pattern)).or_insert(0) += row["subscriptions"].as_u64().unwrap_or(0);
+    }
+    let count = all.len();
+    let mut all: Vec<_> = all.into_iter().collect();
+    all.sort_by_key(|it| std::cmp::Reverse(it.1));
+    let rows = all.into_iter().take(rows_max).map(|((name, is_pattern), count)| {
+        json!({ "destination": name, "pattern": is_pattern, "subscriptions": count })
+    });
+    (count, rows.collect())
+}
+
+fn message_of(value: &Value, user: Option<&str>) -> Result<Message, Failure> {
+    let Some(object) = value.as_object() else {
+        return Err(bad("a message is an object"));
+    };
+    let text = |name: &str| match object.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(bad(format!("{name} is no text"))),
+    };
+    let destination = text("destination")?.ok_or_else(|| bad("destination is missing"))?;
+    let destination = match user {
+        None => destination,
+        Some(user) if destination.starts_with("/queue/") => user_destination(user, &destination),
+        Some(_) => return Err(bad("what is for a user goes to a destination below /queue/")),
+    };
+    let headers = match object.get("headers") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Object(headers)) => headers
+            .iter()
+            .map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+            .collect::<Option<_>>()
+            .ok_or_else(|| bad("the values of headers are texts"))?,
+        Some(_) => return Err(bad("headers is no object")),
+    };
+    let body = text("body")?.ok_or_else(|| bad("body is missing"))?;
+    Ok(Message { destination, content_type: text("contentType")?, headers, body })
+}
+
+fn parse(body: &[u8]) -> Result<Value, Failure> {
+    serde_json::from_slice(body).map_err(|error| bad(format!("the body is no JSON: {error}")))
+}
+
+fn bad(text: impl Into<String>) -> Failure {
+    Failure::new(StatusCode::BAD_REQUEST, "bad-request", text)
+}
+
+/// `limit` of a query.
+fn limit_of(query: Option<&str>) -> Result<usize, Failure> {
+    let mut pairs = query.unwrap_or("").split('&');
+    let Some(text) = pairs.find_map(|it| it.strip_prefix("limit=")) else { return Ok(ROWS) };
+    let limit = text.parse().ok().filter(|it| (1..=ROWS_MAX).contains(it));
+    limit.ok_or_else(|| bad(format!("limit is not 1 to {ROWS_MAX}")))
+}
+
+fn done(document: &Value) -> Response {
+    let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")];
+    (headers, document.to_string()).into_response()
+}

@@ -1,0 +1,18 @@
+//! What operators are shown of a session.
+
+use crate::broker::identity;
+use crate::broker::session::Session;
+
+impl Session {
+    /// The user as it named itself, or the session's id.
+    #[must_use]
+    pub fn user(&self) -> String {
+        identity::decode(&self.user).unwrap_or_else(|| self.user.to_string())
+    }
+
+    /// How many subscriptions it has.
+    #[must_use]
+    pub fn subscriptions_count(&self) -> usize {
+        self.subscriptions.len()
+    }
+}
