@@ -55,7 +55,8 @@ const OWNED: &[(&str, &[&str])] = &[
     ("mysql_async",         &["src/history/mysql.rs"]),
     ("prometheus",          &["src/metrics/"]),
     ("redis",               &["src/proto/resp/"]),
-    ("regex",               &["src/policy/", "src/broker/router.rs"]),
+    ("regex",               &["src/policy/", "src/broker/router.rs",
+                              "src/broker/expression.rs"]),
     ("regex_automata",      &["src/policy/"]),
     // Outside of `auth` it is `io::ring`, or what rustls calls its provider.
     ("ring",                &["src/policy/auth/", "src/server/", "src/io/"]),

@@ -8,6 +8,7 @@ mod connect;
 mod frames;
 mod leaving;
 mod output;
+mod replayed;
 mod replies;
 mod seen;
 
@@ -306,25 +307,6 @@ impl Session {
     /// Notes where the table keeps a subscription; returns the one that it replaced.
     pub fn subscribed(&mut self, id: &str, key: SubscriptionKey) -> Option<SubscriptionKey> {
         self.subscriptions.get_mut(id).and_then(|entry| entry.key.replace(key))
-    }
-
-    /// A subscription that was `replaying` is in the table as `live` now, unless it has ended or
-    /// was replaced since.
-    pub fn handle_replayed(
-        &mut self,
-        id: &str,
-        replaying: SubscriptionKey,
-        live: SubscriptionKey,
-        out: &mut Vec<Output>,
-    ) {
-        let entry = self.subscriptions.get_mut(id).filter(|it| it.key == Some(replaying));
-        match entry {
-            Some(entry) => {
-                entry.key = Some(live);
-                out.push(Output::Unsubscribe(replaying));
-            }
-            None => out.push(Output::Unsubscribe(live)),
-        }
     }
 
     /// Answers bytes that are no STOMP frame: the one ERROR, then the close.
