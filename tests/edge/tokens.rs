@@ -91,8 +91,8 @@ fn a_token_of_the_command_is_let_in_and_nobody_else(driver: Driver) {
     {
         assert_eq!(try_connect(&server, &token).err(), Some(code), "{token}");
     }
-    server.await_metric("websocket_auth_rejected_total", "reason=\"expired\"", 1.0);
-    server.await_metric("websocket_auth_rejected_total", "reason=\"signature\"", 1.0);
+    server.await_metric("websocket_auth_failures_total", "reason=\"expired\"", 1.0);
+    server.await_metric("websocket_auth_failures_total", "reason=\"signature\"", 1.0);
     server.await_line("a token was rejected: the token has expired");
 }
 
