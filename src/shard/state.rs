@@ -324,6 +324,7 @@ impl Shard {
             self.seats.free(holder);
         }
         self.settle(now);
+        self.meter.recount(connection.sealed_bytes, 0);
     }
 
     pub(super) fn enter_active(&mut self) {
