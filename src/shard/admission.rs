@@ -10,10 +10,12 @@ use crate::broker::refusal::Refusal;
 use crate::broker::seats;
 use crate::broker::seats::Answer;
 use crate::broker::seats::Holder;
+use crate::broker::seats::UserSeats;
 use crate::broker::session::Session;
 use crate::metrics::Rejected;
 use crate::proto::proxy;
 use crate::proto::proxy::Beginning;
+use crate::shard::connection::Connection;
 use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Head;
 use crate::shard::state::Shard;
@@ -116,12 +118,12 @@ impl Shard {
 
     /// A home has answered: the connection has its seat, or is closed.
     pub(super) fn seat(&mut self, now: Now, answer: Answer) {
-        let Answer { holder, connection, is_granted } = answer;
-        let id = ConnectionId::from_bits(connection);
+        let Answer { holder, connection: bits, is_granted } = answer;
+        let id = ConnectionId::from_bits(bits);
         if is_granted {
             match self.connections.get_mut(id.0) {
                 Some(connection) => connection.seats.push(holder),
-                None => self.seats.free(holder),
+                None => self.seats.free(holder, bits),
             }
             return;
         }
@@ -186,6 +188,9 @@ impl Shard {
             self.counters.throttled.add(1);
         }
     }
+        if !self.connections.get(id.0).is_some_and(Connection::is_open) {
+            return;
+        }
 
     /// How long a connection is not to be read; `None` when it may be.
     #[must_use]
@@ -200,3 +205,13 @@ pub(super) fn too_fast(limit: &str, per_second: u64) -> Refusal {
     let text = format!("faster than limits.{limit}, which is {per_second}; slow down");
     Refusal::new(Code::Rate, text)
 }
+    /// How many seats users have whose home this is, where that has changed.
+    pub fn take_seat_news(&mut self) -> Vec<UserSeats> {
+        self.seats.take_news()
+    }
+
+    /// Nobody has heard these news: they come again.
+    pub fn put_seat_news_back(&mut self, unheard: Vec<UserSeats>) {
+        self.seats.put_news_back(unheard);
+    }
+

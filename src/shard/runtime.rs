@@ -344,7 +344,7 @@ impl Core {
         let counters = shard.counters();
         counters.lag.observe(now.instant.since(due_at));
         self.load.borrow_mut().observe(now.instant, clock::thread_cpu(), counters);
-        self.mailboxes.borrow().tell_lack(&mut shard);
+        self.mailboxes.borrow().tell_outside(&mut shard);
         drop(shard);
         self.notify();
     }

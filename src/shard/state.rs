@@ -256,7 +256,10 @@ impl Shard {
             round_trips: Vec::new(),
             log_limit: LogLimit::new(),
             audit_limit: LogLimit::new(),
-            seats: Seats::new(*id, counters.len(), *home_seed, options.admission.seats),
+            seats: {
+                let seats = Seats::new(*id, counters.len(), *home_seed, options.admission.seats);
+                if options.redis.is_some() { seats.with_news() } else { seats }
+            },
             handshakes_pace: Pace::default(),
             waiting: Waiting::default(),
             user_paces: UserPaces::default(),
@@ -280,6 +283,7 @@ impl Shard {
             if let (Some(verifier), Some(auth)) = (&mut self.verifier, &options.auth) {
                 verifier.set_options(auth.verifier.clone());
             }
+            self.seats.set_limits(options.admission.seats);
         }
     }
 
@@ -321,7 +325,7 @@ impl Shard {
             self.user_paces.leave(pace);
         }
         for holder in connection.seats {
-            self.seats.free(holder);
+            self.seats.free(holder, id.to_bits());
         }
         self.settle(now);
         self.meter.recount(connection.sealed_bytes, 0);

@@ -30,7 +30,8 @@ pub(super) const LIMITS: &[Knob] = &[
         "limits.connections_per_user",
         count(0, 1 << 20),
         "0",
-        "Connections of one user over all cores; 0 means any number.",
+        "Connections of one user over all cores, and soon after over all tasks that share a Redis; \
+         0 means any number.",
     ),
     knob(
         "limits.connections_per_address",

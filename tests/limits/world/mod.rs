@@ -285,7 +285,7 @@ impl World {
                 Request::Seat(Ask::Take { holder, connection }) => {
                     Reply::Seat(Answer { holder, connection, is_granted: true })
                 }
-                Request::Seat(Ask::Free(_))
+                Request::Seat(Ask::Free { .. })
                 | Request::Publish { token: None, .. }
                 | Request::Interest { .. } => continue,
             };
