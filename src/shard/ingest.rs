@@ -10,7 +10,6 @@ use crate::broker::session::Context;
 use crate::broker::session::Session;
 use crate::proto::stomp;
 use crate::proto::ws;
-use crate::shard::admission;
 use crate::shard::connection::Closing;
 use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Phase;
@@ -38,9 +37,10 @@ impl Shard {
         connection.received_at = now.instant;
         connection.pinged_at = None;
         self.counters.bytes_received.add(bytes.len() as u64);
-        let received_bytes = bytes.len();
+        self.ahead = self.pace_bytes(now, id, bytes.len());
         self.ingest(now, id, bytes);
-        self.pace_bytes(now, id, received_bytes);
+        let over = mem::take(&mut self.ahead).over;
+        self.throttle(now, id, over);
         self.settle(now);
         self.rearm(id);
     }
@@ -119,6 +119,7 @@ impl Shard {
             let Stomp { decoder, session, pace, .. } = stomp;
             self.ingest_frames(now, id, (decoder, session, pace), payload)?;
         }
+            self.ahead.behind_bytes = input.len();
     }
 
     /// Takes one whole message.
@@ -154,12 +155,11 @@ impl Shard {
                 awaits_keys: self.waiting.awaits_keys(),
                 node: &self.node,
                 messages_count: &mut self.messages_count,
+            let ahead = self.ahead.before(payload.len());
             };
             let outputs = &mut self.outputs;
             let mut over = Duration::ZERO;
-            let rate = options.admission.frames_per_second;
-            let user_rate = options.admission.user_frames_per_second;
-            let counters = &self.counters;
+            let (admission, counters) = (&options.admission, &self.counters);
             let step =
                 panic::catch_unwind(AssertUnwindSafe(|| match decoder.decode(&mut payload) {
                     Ok(None) => Step::Done,
@@ -167,20 +167,11 @@ impl Shard {
                     Ok(Some(stomp::Event::Frame(frame))) => {
                         counters.messages_received.add(1);
                         has_spoken = true;
-                        if rate != 0 {
-                            over = pace.take(now.instant, 1, rate);
-                        }
-                        let mut limit = ("frames_per_second", rate);
-                        if let Some(user) = &user {
-                            let user_over = user.take_frame(now.instant, user_rate);
-                            if over < user_over {
-                                over = user_over;
-                                limit = ("user_frames_per_second", user_rate);
-                            }
-                        }
-                        // Ahead by a second it is not read for a while; by two, refused.
-                        if Duration::from_secs(1) < over && !session.is_fresh() {
-                            let refusal = admission::too_fast(limit.0, limit.1);
+                        let frames = admission.pace_frame(now.instant, pace, user.as_deref());
+                        over = frames.over;
+                        if let Some(refusal) = frames.max(ahead).refusal()
+                            && !session.is_fresh()
+                        {
                             session.handle_refusal(&frame, refusal, &mut context, outputs);
                         } else {
                             session.handle_frame(&frame, &mut context, outputs);

@@ -33,6 +33,7 @@ use crate::proto::http::origin::OriginPatterns;
 use crate::proto::stomp;
 use crate::proto::ws;
 use crate::shard::admission::Admission;
+use crate::shard::admission::Ahead;
 use crate::shard::auth::AuthOptions;
 use crate::shard::connection::Connection;
 use crate::shard::connection::ConnectionId;
@@ -167,6 +168,7 @@ pub struct Shard {
     pub(super) audit_limit: LogLimit,
     pub(super) seats: Seats,
     pub(super) handshakes_pace: Pace,
+    pub(super) ahead: Ahead,
     pub(super) waiting: Waiting,
     pub(super) user_paces: UserPaces,
     /// Judges tokens, where they are needed.
@@ -261,6 +263,7 @@ impl Shard {
                 if options.redis.is_some() { seats.with_news() } else { seats }
             },
             handshakes_pace: Pace::default(),
+            ahead: Ahead::default(),
             waiting: Waiting::default(),
             user_paces: UserPaces::default(),
             verifier: (options.auth.as_ref())

@@ -56,8 +56,8 @@ pub(super) const LIMITS: &[Knob] = &[
         "limits.bytes_per_second",
         Kind::Bytes { min: 0, max: 1 << 40, auto: false },
         "0",
-        "Bytes of one connection per second: who is ahead by a second is not read for a while; 0 \
-         means any number.",
+        "Bytes of one connection per second: who is ahead by a second is not read for a while, \
+         what comes behind two is refused; 0 means any number.",
     ),
     knob(
         "limits.user_frames_per_second",
