@@ -20,10 +20,11 @@ use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Head;
 use crate::shard::rates::UserPace;
 use crate::shard::state::Shard;
+use crate::shard::state::TICK;
 use crate::stdx::cidr::Cidr;
-use crate::stdx::time::Now;
 use crate::stdx::rate::Pace;
 use crate::stdx::time::Instant;
+use crate::stdx::time::Now;
 
 /// The longest that a connection is not read in one go; what it still owes makes it wait again.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -61,7 +62,6 @@ pub struct Admission {
     pub seats: seats::Limits,
 }
 
-impl Admission {
 /// How far ahead of time a connection is, by frames or by bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Ahead {
@@ -100,12 +100,12 @@ impl Ahead {
     }
 }
 
+impl Admission {
     /// Whether the word of this address is believed.
     #[must_use]
     pub fn trusts(&self, address: IpAddr) -> bool {
         Cidr::any_contains(&self.trusted_proxies, address)
     }
-}
 
     /// A connection has sent a frame, `user` being all of its user's here.
     pub(super) fn pace_frame(
@@ -125,6 +125,7 @@ impl Ahead {
         }
         ahead
     }
+}
 
 impl Shard {
     /// Takes the header of the PROXY protocol from the front of a connection's bytes; `false` while
@@ -187,6 +188,9 @@ impl Shard {
             }
             return;
         }
+        if !self.connections.get(id.0).is_some_and(Connection::is_open) {
+            return;
+        }
         let (label, event) = match &holder {
             Holder::User(_) => (Rejected::User, "user-full"),
             Holder::Address(_) => (Rejected::Address, "address-full"),
@@ -203,6 +207,16 @@ impl Shard {
             Holder::User(_) => self.with_session(now, id, Session::handle_crowded),
             Holder::Address(_) => self.close(now, id, CloseReason::Crowded),
         }
+    }
+
+    /// How many seats users have whose home this is, where that has changed.
+    pub fn take_seat_news(&mut self) -> Vec<UserSeats> {
+        self.seats.take_news()
+    }
+
+    /// Nobody has heard these news: they come again.
+    pub fn put_seat_news_back(&mut self, unheard: Vec<UserSeats>) {
+        self.seats.put_news_back(unheard);
     }
 
     /// Whether another upgrade is within the rate.
@@ -222,7 +236,7 @@ impl Shard {
         let Admission { bytes_per_second: rate, user_bytes_per_second: user_rate, .. } =
             self.options.admission;
         if rate == 0 && user_rate == 0 {
-            return;
+            return Ahead::default();
         }
         let Some(connection) = self.connections.get_mut(id.0) else { return Ahead::default() };
         let mut ahead = Ahead { limit: "bytes_per_second", rate, ..Ahead::default() };
@@ -240,7 +254,7 @@ impl Shard {
     /// Lets a connection wait before it is read again.
     pub(super) fn throttle(&mut self, now: Now, id: ConnectionId, over: Duration) {
         let Some(connection) = self.connections.get_mut(id.0).filter(|_| !over.is_zero()) else {
-            return Ahead::default();
+            return;
         };
         let until = now.instant.after(over.min(PAUSE_MAX));
         if connection.throttled_until < until {
@@ -250,14 +264,16 @@ impl Shard {
             self.counters.throttled.add(1);
         }
     }
-        if !self.connections.get(id.0).is_some_and(Connection::is_open) {
-            return;
-        }
 
     /// How long a connection is not to be read; `None` when it may be.
     #[must_use]
     pub fn read_pause(&self, now: Now, id: ConnectionId) -> Option<Duration> {
-        let until = self.connections.get(id.0)?.throttled_until;
-        Some(until.since(now.instant)).filter(|it| !it.is_zero())
+        let connection = self.connections.get(id.0)?;
+        let left = connection.throttled_until.since(now.instant);
+        if !left.is_zero() {
+            return Some(left);
+        }
+        let bytes_max = self.options.stomp.frame_bytes_max;
+        connection.parked().is_some_and(|it| it.is_full(bytes_max)).then_some(TICK)
     }
 }

@@ -115,8 +115,13 @@ impl Shard {
             else {
                 continue;
             };
+            // Whoever waits for a key has brought a token that may come in place of its own.
+            let is_waiting = connection.parked().is_some();
             let fallen = match &mut connection.phase {
-                Phase::Stomp(stomp) => stomp.session.fallen_by(verifier, now),
+                Phase::Stomp(stomp) => stomp
+                    .session
+                    .fallen_by(verifier, now)
+                    .filter(|it| !is_waiting || *it != Reject::UnknownKey),
                 Phase::Head(_) | Phase::Echo(_) | Phase::Closing(_) | Phase::Taken => None,
             };
             if let Some(reject) = fallen {

@@ -111,7 +111,7 @@ pub(super) struct Stomp {
     pub(super) decoder: stomp::Decoder,
     pub(super) session: Session,
     pub(super) pace: Pace,
-    /// Its CONNECT, while that waits; then nothing it sends is looked at.
+    /// What it has said, while that waits; then nothing more that it sends is looked at.
     pub(super) parked: Option<Box<Parked>>,
 }
 

@@ -20,6 +20,9 @@ use crate::stdx::bytes::Shared;
 use crate::stdx::rate::Pace;
 use crate::stdx::time::Now;
 
+/// What understands the messages of a connection.
+pub(super) type Speaker<'s> = (&'s mut stomp::Decoder, &'s mut Session, &'s mut Pace);
+
 /// What the STOMP frames of one message came to.
 enum Step {
     /// Nothing more in this message.
@@ -96,8 +99,8 @@ impl Shard {
         stomp: &mut Stomp,
         input: &mut &mut [u8],
     ) -> Result<(), CloseReason> {
-        if let Some(parked) = &mut stomp.parked {
-            return self.park_more(parked, &*mem::take(input));
+        if stomp.parked.is_some() {
+            return self.park_more(now, id, stomp, &*mem::take(input));
         }
         loop {
             let is_parking = self.is_parking(stomp);
@@ -116,31 +119,26 @@ impl Shard {
                 Some(ws::Event::Pong(_)) => continue,
                 Some(ws::Event::Close { code, .. }) => return Err(CloseReason::PeerClosed(code)),
             };
-            let Stomp { decoder, session, pace, .. } = stomp;
-            self.ingest_frames(now, id, (decoder, session, pace), payload)?;
-        }
             self.ahead.behind_bytes = input.len();
+            let Stomp { decoder, session, pace, .. } = stomp;
+            if let Some(again) = self.ingest_message(now, id, (decoder, session, pace), payload)? {
+                stomp.session.take_lack_of_key();
+                stomp.parked = Some(self.park_again(now, id, again, &*mem::take(input)));
+                return Ok(());
+            }
+        }
     }
 
-    /// Takes one whole message.
+    /// Takes one whole message. Gives what of it an open session is to hear again, once there are
+    /// other keys; a CONNECT is for the caller to keep.
     pub(super) fn ingest_message(
         &mut self,
         now: Now,
         id: ConnectionId,
-        stomp: &mut Stomp,
-        payload: &mut [u8],
-    ) -> Result<(), CloseReason> {
-        let Stomp { decoder, session, pace, .. } = stomp;
-        self.ingest_frames(now, id, (decoder, session, pace), payload)
-    }
-
-    fn ingest_frames(
-        &mut self,
-        now: Now,
-        id: ConnectionId,
-        (decoder, session, pace): (&mut stomp::Decoder, &mut Session, &mut Pace),
+        (decoder, session, pace): Speaker<'_>,
         mut payload: &mut [u8],
-    ) -> Result<(), CloseReason> {
+    ) -> Result<Option<Vec<u8>>, CloseReason> {
+        let mut again = None;
         loop {
             let mut has_spoken = false;
             let user = self.connections.get(id.0).and_then(|it| it.user_pace.clone());
@@ -155,9 +153,9 @@ impl Shard {
                 awaits_keys: self.waiting.awaits_keys(),
                 node: &self.node,
                 messages_count: &mut self.messages_count,
-            let ahead = self.ahead.before(payload.len());
             };
             let outputs = &mut self.outputs;
+            let ahead = self.ahead.before(payload.len());
             let mut over = Duration::ZERO;
             let (admission, counters) = (&options.admission, &self.counters);
             let step =
@@ -174,7 +172,10 @@ impl Shard {
                         {
                             session.handle_refusal(&frame, refusal, &mut context, outputs);
                         } else {
+                            let was_open = !session.is_fresh();
                             session.handle_frame(&frame, &mut context, outputs);
+                            again = (was_open && session.lacks_key())
+                                .then(|| said_again(&frame, session.version()));
                         }
                         Step::Again
                     }
@@ -196,8 +197,11 @@ impl Shard {
             if !self.outputs.is_empty() {
                 self.apply(now, id, session)?;
             }
+            if let Some(again) = &mut again {
+                again.extend_from_slice(payload);
+            }
             if matches!(step, Step::Done) || session.lacks_key() {
-                return Ok(());
+                return Ok(again);
             }
         }
     }
@@ -253,6 +257,13 @@ impl Shard {
         }
         Phase::Closing(closing)
     }
+}
+
+/// The bytes of a frame.
+fn said_again(frame: &stomp::Frame<'_>, version: stomp::Version) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(frame.body.len() + 1024);
+    stomp::push_client_frame(&mut bytes, version, frame);
+    bytes
 }
 
 /// Decodes one event; a fault of ours in it costs this connection and no other.

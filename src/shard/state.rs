@@ -283,10 +283,10 @@ impl Shard {
     pub fn handle_options(&mut self, options: &Arc<Options>) {
         if !Arc::ptr_eq(&self.options, options) {
             self.options = Arc::clone(options);
+            self.seats.set_limits(options.admission.seats);
             if let (Some(verifier), Some(auth)) = (&mut self.verifier, &options.auth) {
                 verifier.set_options(auth.verifier.clone());
             }
-            self.seats.set_limits(options.admission.seats);
         }
     }
 
@@ -324,6 +324,7 @@ impl Shard {
         }
         // Before the limits are looked at: what it held is free.
         drop(connection.outbox);
+        self.meter.recount(connection.sealed_bytes, 0);
         if let Some(pace) = connection.user_pace {
             self.user_paces.leave(pace);
         }
@@ -331,7 +332,6 @@ impl Shard {
             self.seats.free(holder, id.to_bits());
         }
         self.settle(now);
-        self.meter.recount(connection.sealed_bytes, 0);
     }
 
     pub(super) fn enter_active(&mut self) {

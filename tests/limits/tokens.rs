@@ -29,7 +29,7 @@ use crate::wire::UPGRADE;
 use crate::wire::upgrade_with;
 use crate::world::World;
 
-const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+pub(crate) const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 pub(crate) const OTHER_SECRET: &[u8] = b"fedcba9876543210fedcba9876543210";
 
 fn key_set(secrets: &[&[u8]], generation: u64) -> Arc<KeySet> {
