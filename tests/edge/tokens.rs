@@ -230,8 +230,10 @@ fn a_session_is_cut_when_its_token_ends(driver: Driver) {
     assert!(begin.elapsed() < Duration::from_secs(3));
 }
 
-/// Each of the storm costs a signature of ES256. Were they judged as they come, what was sent
-/// behind them would be answered behind them.
+/// Each of the storm costs a signature of ES256. Were they judged as they come, what is sent
+/// behind them would be answered behind them: 3 to 31 echoes come between without the share that
+/// they have of a turn, hundreds with it. Their order is counted, not their time, which is the
+/// machine's.
 fn a_storm_of_connects_leaves_room_for_the_established(driver: Driver) {
     const STORM: usize = 3_000;
     const ECHOES_MIN: u32 = 20;
@@ -275,11 +277,6 @@ fn a_storm_of_connects_leaves_room_for_the_established(driver: Driver) {
     // The counter is carried over ten times a second.
     server.await_metric("websocket_auth_signatures_total", "", STORM as f64 + 1.0);
     assert!(ECHOES_MIN <= echoes_count, "{echoes_count} echoes during {STORM} CONNECTs");
-    // As seen from within: no turn has held the core's timer up for long.
-    let ticks = |series: &str, label| {
-        server.metric(&format!("websocket_shard_lag_seconds_{series}"), label)
-    };
-    assert_eq!(ticks("bucket", "le=\"0.25\""), ticks("count", ""));
 }
 
 /// This process may have as many sockets as the host lets it.
