@@ -231,7 +231,7 @@ fn a_session_is_cut_when_its_token_ends(driver: Driver) {
 }
 
 /// Each of the storm costs a signature of ES256. Were they judged as they come, what is sent
-/// behind them would be answered behind them: 3 to 31 echoes come between without the share that
+/// behind them would be answered behind them: 6 echoes come between without the share that
 /// they have of a turn, hundreds with it. Their order is counted, not their time, which is the
 /// machine's.
 fn a_storm_of_connects_leaves_room_for_the_established(driver: Driver) {
