@@ -1,6 +1,6 @@
-// Tokens for the storms of auth-storm.toml: `node tokens.mjs FOLDER COUNT`. Makes a P-256 key pair and writes its public half
-// (jwks.json), COUNT tokens that it signed (valid.txt) and COUNT that another key signed under its name (rejected.txt). They hold
-// for a day.
+// Tokens for the storms of auth-storm.toml: `node tokens.mjs FOLDER COUNT`. Makes a P-256 key pair
+// and writes its public half (jwks.json), COUNT tokens that it signed (valid.txt) and COUNT that
+// another key signed under its name (rejected.txt). They hold for a day.
 import { createSign, generateKeyPairSync } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -45,6 +45,8 @@ pub(crate) struct World {
     pub(crate) mail: VecDeque<Request>,
     /// The mailbox takes nothing more: mail stays in the shard.
     is_mailbox_full: bool,
+    /// CONNECTs wait until [`World::admit_one`].
+    pub(crate) holds_connects: bool,
 }
 
 /// The far end of one connection.
@@ -101,6 +103,7 @@ impl World {
             peers: BTreeMap::new(),
             mail: VecDeque::new(),
             is_mailbox_full: false,
+            holds_connects: false,
         }
     }
 
@@ -140,6 +143,13 @@ impl World {
     pub(crate) fn skip(&mut self, duration: Duration) {
         self.now = self.now.after(duration);
         self.next_tick = self.now.after(TICK);
+    }
+
+    /// Takes one turn of the CONNECTs that wait; `false` when none does.
+    pub(crate) fn admit_one(&mut self) -> bool {
+        let is_admitted = self.shard.admit_next(self.now());
+        self.carry();
+        is_admitted
     }
 
     /// Something comes to the shard from outside.
@@ -299,7 +309,7 @@ impl World {
         loop {
             self.carry_output();
             let is_read = self.shard.has_credit(self.now) && self.read_one();
-            let is_admitted = self.shard.admit_next(self.now());
+            let is_admitted = !self.holds_connects && self.shard.admit_next(self.now());
             if !is_read && !is_admitted {
                 break;
             }
