@@ -45,8 +45,8 @@ pub(crate) struct World {
     pub(crate) mail: VecDeque<Request>,
     /// The mailbox takes nothing more: mail stays in the shard.
     is_mailbox_full: bool,
-    /// CONNECTs wait until [`World::admit_one`].
-    pub(crate) holds_connects: bool,
+    /// CONNECTs get no turn but by [`World::admit_one`].
+    holds_connects: bool,
 }
 
 /// The far end of one connection.
@@ -143,13 +143,6 @@ impl World {
     pub(crate) fn skip(&mut self, duration: Duration) {
         self.now = self.now.after(duration);
         self.next_tick = self.now.after(TICK);
-    }
-
-    /// Takes one turn of the CONNECTs that wait; `false` when none does.
-    pub(crate) fn admit_one(&mut self) -> bool {
-        let is_admitted = self.shard.admit_next(self.now());
-        self.carry();
-        is_admitted
     }
 
     /// Something comes to the shard from outside.
@@ -258,6 +251,19 @@ impl World {
         self.carry();
     }
 
+    /// From now on CONNECTs that wait get no turn, or all that come.
+    pub(crate) fn hold_connects(&mut self, holds_connects: bool) {
+        self.holds_connects = holds_connects;
+        self.carry();
+    }
+
+    /// Gives one CONNECT that waits its turn; `false` when none does.
+    pub(crate) fn admit_one(&mut self) -> bool {
+        let is_admitted = self.shard.admit_next(self.now());
+        self.carry();
+        is_admitted
+    }
+
     /// Whether the shard may read.
     pub(crate) fn has_credit(&mut self) -> bool {
         self.shard.has_credit(self.now)
@@ -295,7 +301,7 @@ impl World {
                 Request::Seat(Ask::Take { holder, connection }) => {
                     Reply::Seat(Answer { holder, connection, is_granted: true })
                 }
-                Request::Seat(Ask::Free(_))
+                Request::Seat(Ask::Free { .. })
                 | Request::Publish { token: None, .. }
                 | Request::Interest { .. } => continue,
             };
