@@ -2,6 +2,8 @@
 //! as hundreds of messages; CONNECTs, and frames that bring a token, for a key that is being
 //! fetched.
 //!
+//! Those of addresses whose tokens were refused lately come behind the others.
+//!
 //! What such a connection has sent is kept meanwhile, up to the size of one message: what is more
 //! ends one that has no session yet; one that has is not read for a while.
 
@@ -14,17 +16,23 @@ use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Phase;
 use crate::shard::connection::Stomp;
 use crate::shard::state::Shard;
+use crate::shard::suspects::Suspects;
 use crate::stdx::slab::Key;
 use crate::stdx::time::Instant;
 use crate::stdx::time::Now;
 
 /// The longest that somebody waits for a key; whoever fetches keys says sooner that it is done.
 const KEY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Of so many turns one is that of a suspect, however many others wait: they come late, not never.
+const SUSPECT_EVERY: u32 = 32;
 
 /// Those that wait, in the order in which they came; some may be gone.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     turn: VecDeque<Key>,
+    suspect: VecDeque<Key>,
+    suspects: Suspects,
+    turns_count: u32,
     key: VecDeque<(Instant, Key)>,
 }
 
@@ -47,6 +55,18 @@ impl Parked {
 impl Waiting {
     pub(super) fn awaits_keys(&self) -> bool {
         !self.key.is_empty()
+    }
+
+    /// Whose turn it is, and whether as one that may still be found a suspect.
+    fn pop(&mut self) -> Option<(Key, bool)> {
+        self.turns_count = self.turns_count.wrapping_add(1);
+        if self.turns_count.is_multiple_of(SUSPECT_EVERY)
+            && let Some(key) = self.suspect.pop_front()
+        {
+            return Some((key, false));
+        }
+        let next = self.turn.pop_front().map(|key| (key, true));
+        next.or_else(|| self.suspect.pop_front().map(|key| (key, false)))
     }
 }
 
@@ -101,14 +121,19 @@ impl Shard {
     /// Whether a CONNECT waits for its turn.
     #[must_use]
     pub fn has_waiting(&self) -> bool {
-        !self.waiting.turn.is_empty()
+        !self.waiting.turn.is_empty() || !self.waiting.suspect.is_empty()
     }
 
     /// Takes the next CONNECT that waits for its turn; `false` when none does.
     pub fn admit_next(&mut self, now: Now) -> bool {
-        let Some(key) = self.waiting.turn.pop_front() else { return false };
+        let Some((key, may_be_suspect)) = self.waiting.pop() else { return false };
         let id = ConnectionId(key);
         let Some(connection) = self.connections.get_mut(key) else { return true };
+        let address = connection.peer.ip();
+        if may_be_suspect && self.waiting.suspects.has(address) {
+            self.waiting.suspect.push_back(key);
+            return true;
+        }
         let mut stomp = match mem::replace(&mut connection.phase, Phase::Taken) {
             Phase::Stomp(stomp) => stomp,
             other @ (Phase::Head(_) | Phase::Echo(_) | Phase::Closing(_) | Phase::Taken) => {
@@ -132,7 +157,11 @@ impl Shard {
                 }
             };
             match again.filter(|_| stomp.session.take_lack_of_key()) {
-                None => rest = parked.rest,
+                None => {
+                    rest = parked.rest;
+                    let is_good = stomp.session.has_token();
+                    self.waiting.suspects.note(now.instant, address, is_good);
+                }
                 Some(message) => {
                     stomp.parked = Some(Box::new(Parked { message, ..*parked }));
                     self.waiting.key.push_back((now.instant.after(KEY_TIMEOUT), key));

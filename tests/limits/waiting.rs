@@ -1,4 +1,5 @@
-//! CONNECTs that wait for their turn, and who waits for a key that is being fetched.
+//! CONNECTs that wait for their turn, behind those of better addresses, and who waits for a key
+//! that is being fetched.
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::tokens::connect;
 use crate::tokens::world;
 use crate::wire;
 use crate::wire::UPGRADE;
+use crate::wire::upgrade_with;
 use crate::world::World;
 
 /// `OTHER_SECRET` as a JWK has it.
@@ -88,6 +90,37 @@ fn who_waits_may_not_send_more_than_a_message() {
         world.frame(id, "SEND", "destination:/topic/x\n", &[b'x'; 8_000]);
     }
     assert_eq!(world.closed(id).0, 1002);
+}
+
+/// Addresses of those whose answers come, in their order: ten clients of each address connect by
+/// turns, those of the first with bad tokens.
+fn answered(world: &mut World, heads: &[String; 2], good: &str) -> Vec<usize> {
+    let lines = |is_bad: bool| format!("token:{}\n", if is_bad { "a.b.c" } else { good });
+    world.hold_connects(true);
+    let ids: Vec<_> = (0..20)
+        .map(|number| (number % 2, connect(world, &heads[number % 2], &lines(number % 2 == 0))))
+        .collect();
+    let mut order = Vec::new();
+    while world.admit_one() {
+        for (place, id) in &ids {
+            if !world.said(*id).is_empty() {
+                order.push(*place);
+            }
+        }
+    }
+    world.hold_connects(false);
+    order
+}
+
+#[test]
+fn an_address_whose_tokens_were_refused_comes_behind_the_others() {
+    let mut world = world(&[]);
+    let head = |address: &str| upgrade_with(&format!("X-Forwarded-For: {address}\r\n"));
+    let heads = [head("198.51.100.7"), head("203.0.113.9")];
+    let good = token_of_key(&world, SECRET, "any");
+    let order = answered(&mut world, &heads, &good);
+    // The first is refused; from then on those of its address wait for the others.
+    assert_eq!(order, [vec![0], vec![1; 10], vec![0; 9]].concat());
 }
 
 /// A session whose token is by the key called "old", the only one there is.

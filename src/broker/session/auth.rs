@@ -136,6 +136,12 @@ impl Session {
         }
     }
 
+    /// Whether it was let in with a token.
+    #[must_use]
+    pub fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
     /// Whether a frame could not be judged for want of a key, and is to come again.
     #[must_use]
     pub fn lacks_key(&self) -> bool {
