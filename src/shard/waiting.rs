@@ -130,7 +130,9 @@ impl Shard {
         let id = ConnectionId(key);
         let Some(connection) = self.connections.get_mut(key) else { return true };
         let address = connection.peer.ip();
-        if may_be_suspect && self.waiting.suspects.has(address) {
+        // An open session that has waited for a key has shown who it is.
+        let is_connect = matches!(&connection.phase, Phase::Stomp(it) if it.session.is_fresh());
+        if is_connect && may_be_suspect && self.waiting.suspects.has(address) {
             self.waiting.suspect.push_back(key);
             return true;
         }
@@ -146,7 +148,7 @@ impl Shard {
         if let Some(mut parked) = stomp.parked.take() {
             let learns = self.options.auth.as_ref().is_some_and(|it| it.learns_keys);
             // Decoding works on it where it lies; a CONNECT may be needed once more.
-            let connect = (learns && stomp.session.is_fresh()).then(|| parked.message.clone());
+            let connect = (learns && is_connect).then(|| parked.message.clone());
             let Stomp { decoder, session, pace, .. } = &mut *stomp;
             let speaker = (decoder, session, pace);
             let again = match self.ingest_message(now, id, speaker, &mut parked.message) {
@@ -159,8 +161,10 @@ impl Shard {
             match again.filter(|_| stomp.session.take_lack_of_key()) {
                 None => {
                     rest = parked.rest;
-                    let is_good = stomp.session.has_token();
-                    self.waiting.suspects.note(now.instant, address, is_good);
+                    if is_connect {
+                        let is_good = stomp.session.has_token();
+                        self.waiting.suspects.note(now.instant, address, is_good);
+                    }
                 }
                 Some(message) => {
                     stomp.parked = Some(Box::new(Parked { message, ..*parked }));
