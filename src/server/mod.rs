@@ -47,6 +47,7 @@ pub mod logs;
 pub mod operator;
 mod options;
 mod reload;
+mod seats;
 
 /// Why the process does not serve: the operator's fault, one line that names the remedy.
 #[derive(Debug)]
@@ -108,13 +109,13 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let counters: Arc<[Arc<ShardCounters>]> =
         (0..cores).map(|_| Arc::new(ShardCounters::default())).collect();
     let health = Health::new(cores, driver.as_str(), driver_note, host::kernel());
-    let health = history::with_store(with_relay(health, &counters, resolved.relay), settings);
-    let health = Arc::new(health);
+    let health = Arc::new(with_needs(health, &counters, resolved.relay, settings));
     let (mut mailboxes, doorbells) = Mailboxes::connect(cores, settings.relay.mailbox_messages);
     let outside = Mailboxes::open(&mut mailboxes, &doorbells);
     let history = history::Keeper::start(settings, &mut mailboxes, &doorbells, &health, clock)?;
     let asks = Mailboxes::open_asks(&mut mailboxes, &doorbells);
     let operator = Operator::start(settings, clock, &mut mailboxes, &doorbells)?;
+    seats::start(settings, &live, clock, &mut mailboxes, &doorbells)?;
     let (sender, events) = mpsc::channel();
     // Before the first shard, so that no signal finds the default handler.
     listen_for_signals(sender.clone())?;
@@ -169,8 +170,14 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     Ok(Running { health, counters, shards, events, live, emf, keys, reload, history })
 }
 
-/// Tells health and counters which relay this is.
-fn with_relay(health: Health, counters: &[Arc<ShardCounters>], mode: RelayMode) -> Health {
+/// Tells health and counters which relay this is, and health of the store.
+fn with_needs(
+    health: Health,
+    counters: &[Arc<ShardCounters>],
+    mode: RelayMode,
+    settings: &Settings,
+) -> Health {
+    let health = history::with_store(health, settings);
     match mode {
         RelayMode::PubSub | RelayMode::Sharded => health.with_redis(mode.as_str()),
         RelayMode::Auto | RelayMode::Embedded => {

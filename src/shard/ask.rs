@@ -10,6 +10,7 @@ use crate::broker::close::CloseReason;
 use crate::broker::identity;
 use crate::broker::publication::Carried;
 use crate::broker::publication::Publication;
+use crate::broker::publication::message_id;
 use crate::broker::session::Session;
 use crate::broker::table::Target;
 use crate::shard::connection::Connection;
@@ -194,7 +195,7 @@ impl Shard {
         let carried = Carried {
             channel: &delivery.channel,
             destination: delivery.destination,
-            message_id: format!("{}-{:x}", self.node, self.messages_count),
+            message_id: message_id(&self.node, self.messages_count),
             content_type: message.content_type.as_deref(),
             sender: None,
             timestamp_ms: now.unix_ms,
