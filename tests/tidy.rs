@@ -15,7 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("policy",  &["stdx"]),
     ("io",      &["stdx"]),
     ("broker",  &["stdx", "proto", "policy"]),
-    ("history", &["stdx", "broker"]),
+    ("history", &["stdx", "metrics", "broker"]),
     ("shard",   &["stdx", "metrics", "proto", "policy", "broker", "history", "io"]),
     ("admin",   &["metrics", "policy", "shard"]),
     ("config",  &["stdx", "policy"]),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::history::worker::Worker;
+use crate::metrics::HistoryFailure;
 
 /// How often old keys are forgotten, and the walk over what is too old or too much begins.
 const TIDY_INTERVAL_MS: u64 = 60_000;
@@ -19,7 +20,7 @@ impl Worker {
         }
         self.tidied_at_ms = now_ms;
         if let Err(error) = self.store.tidy(now_ms) {
-            return self.lose(&error);
+            return self.lose(HistoryFailure::Forget, &error);
         }
         if !self.surroundings.retention.is_endless() {
             self.forgets_at_ms.get_or_insert(now_ms);
@@ -37,11 +38,12 @@ impl Worker {
             Ok(forgotten) => {
                 let next = now_ms.saturating_add(u64::try_from(interval_ms).unwrap_or(u64::MAX));
                 self.forgets_at_ms = (!forgotten.is_done).then_some(next);
+                self.counters().forgotten.add(forgotten.count);
                 if 0 < forgotten.count {
-                    tracing::debug!(count = forgotten.count, "removed old messages");
+                    self.cache.clear(now_ms);
                 }
             }
-            Err(error) => self.lose(&error),
+            Err(error) => self.lose(HistoryFailure::Forget, &error),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::history::port::Said;
 use crate::history::store::Page;
 use crate::history::store::Query;
 use crate::history::worker::Worker;
+use crate::metrics::HistoryFailure;
 
 impl Worker {
     /// Reads what the records that wait do not change: pages of other channels, and those that are
@@ -48,21 +49,28 @@ impl Worker {
     fn page(&mut self, read: &Read) -> Option<Arc<Page>> {
         let now_ms = (self.surroundings.unix_ms)();
         match self.cache.get(now_ms, &read.channel, read.query) {
-            Some(page) => Some(page),
+            Some(page) => {
+                self.counters().shared.add(1);
+                Some(page)
+            }
             None if self.is_up => self.read_one(&read.channel, read.query),
             None => None,
         }
     }
 
     fn read_one(&mut self, channel: &Arc<str>, query: Query) -> Option<Arc<Page>> {
+        let began_at = (self.surroundings.instant)();
         match self.store.read(channel, query) {
             Ok(page) => {
+                let took = (self.surroundings.instant)().since(began_at);
+                self.counters().read_time.observe(took);
+                self.counters().reads.add(1);
                 let page = Arc::new(page);
                 self.cache.insert(channel, query, Arc::clone(&page));
                 Some(page)
             }
             Err(error) => {
-                self.lose(&error);
+                self.lose(HistoryFailure::Read, &error);
                 None
             }
         }

@@ -26,7 +26,10 @@ use crate::history::port::Said;
 use crate::history::store::Error;
 use crate::history::store::Retention;
 use crate::history::store::Store;
+use crate::metrics::HistoryCounters;
+use crate::metrics::HistoryFailure;
 use crate::stdx::random::Random;
+use crate::stdx::time::Instant;
 
 /// Publications of one transaction.
 const COMMIT_COUNT_MAX: usize = 512;
@@ -47,6 +50,10 @@ pub struct Surroundings {
     pub wake: Box<dyn Fn(usize) + Send>,
     /// Milliseconds since the Unix epoch.
     pub unix_ms: Box<dyn Fn() -> u64 + Send>,
+    /// For how long things take.
+    pub instant: Box<dyn Fn() -> Instant + Send>,
+    /// Where the thread counts what it does.
+    pub counters: Arc<HistoryCounters>,
     /// What the store keeps.
     pub retention: Retention,
     /// Told when the store comes and goes.
@@ -161,6 +168,7 @@ impl Worker {
             Ok(opened) => {
                 self.backoff = BACKOFF_MIN;
                 self.is_up = true;
+                self.counters().up.set(1);
                 let stored = if self.is_opened {
                     Stored::Up
                 } else {
@@ -174,6 +182,7 @@ impl Worker {
                 true
             }
             Err(error) => {
+                self.counters().failures.of(HistoryFailure::Connect).add(1);
                 let again = self.backoff;
                 tracing::warn!(?again, "the store of the history is away: {error}");
                 false
@@ -182,7 +191,9 @@ impl Worker {
     }
 
     /// The store has failed: what was collected is kept for when it is back.
-    pub(super) fn lose(&mut self, error: &Error) {
+    pub(super) fn lose(&mut self, failure: HistoryFailure, error: &Error) {
+        self.counters().failures.of(failure).add(1);
+        self.counters().up.set(0);
         tracing::warn!("the store of the history is lost: {error}");
         self.is_up = false;
         self.say_all(&Stored::Down);
@@ -208,6 +219,10 @@ impl Worker {
         for (index, read) in std::mem::take(&mut self.reads) {
             self.unsaid[index].push_back(Said::Page(read.token, None));
         }
+    }
+
+    pub(super) fn counters(&self) -> &HistoryCounters {
+        &self.surroundings.counters
     }
 
     fn collect(&mut self) {
@@ -240,12 +255,12 @@ impl Worker {
                     // One of them is to blame: alone it is found.
                     for _ in 0..count {
                         if let Err(error) = self.append_one() {
-                            return self.lose(&error);
+                            return self.lose(HistoryFailure::Commit, &error);
                         }
                     }
                 }
                 Err(Error::Rejected(why)) => self.reject(&why),
-                Err(error @ Error::Away(_)) => return self.lose(&error),
+                Err(error @ Error::Away(_)) => return self.lose(HistoryFailure::Commit, &error),
             }
         }
     }
@@ -263,7 +278,13 @@ impl Worker {
     /// Stores the first so many, and says so.
     fn append(&mut self, count: usize) -> Result<(), Error> {
         let batch: Vec<_> = self.records.iter().take(count).map(|(_, it)| Arc::clone(it)).collect();
+        let began_at = (self.surroundings.instant)();
         self.store.append(&batch)?;
+        let took = (self.surroundings.instant)().since(began_at);
+        let counters = self.counters();
+        counters.commit_time.observe(took);
+        counters.commits.add(1);
+        counters.stored.add(count as u64);
         let mut counts = vec![0; self.shards.len()];
         for (index, record) in self.records.drain(..count) {
             counts[index] += 1;
@@ -279,6 +300,7 @@ impl Worker {
     /// Gives up the first one.
     fn reject(&mut self, why: &str) {
         if let Some((index, record)) = self.records.pop_front() {
+            self.counters().failures.of(HistoryFailure::Rejected).add(1);
             tracing::warn!(id = %record.message_id, "the store cannot keep a message: {why}");
             self.unsaid[index].push_back(Said::Stored(Stored::Refused));
         }
@@ -414,6 +436,8 @@ mod tests {
                 let now_ms = Arc::clone(&now_ms);
                 move || now_ms.load(Ordering::Relaxed)
             }),
+            instant: Box::new(Instant::default),
+            counters: Arc::default(),
             retention: Retention { age_ms: None, count: Some(2) },
             on_state: Box::new(|_| {}),
             seed: 1,
@@ -469,6 +493,9 @@ mod tests {
             &["append 512", "append 88", "read"],
             &["Committed(512)", "Committed(88)", "page 7: Some(3)", "page 8: Some(3)"],
         );
+        let counters = world.worker.counters();
+        assert_eq!((counters.commits.get(), counters.stored.get()), (2, 600));
+        assert_eq!((counters.reads.get(), counters.shared.get()), (1, 1));
     }
 
     #[test]
@@ -522,6 +549,10 @@ mod tests {
             &["append 3", "append 1", "append 1", "append 1"],
             &["Committed(1)", "Refused", "Committed(1)"],
         );
+        let counters = world.worker.counters();
+        assert_eq!((counters.commits.get(), counters.stored.get()), (2, 2));
+        assert_eq!(counters.failures.of(HistoryFailure::Rejected).get(), 1);
+        assert_eq!(counters.failures.of(HistoryFailure::Commit).get(), 0);
     }
 
     #[test]

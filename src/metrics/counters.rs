@@ -17,6 +17,7 @@ use crate::metrics::catalogue::Refusal;
 use crate::metrics::catalogue::Rejected;
 use crate::metrics::catalogue::TlsHandshake;
 use crate::metrics::drain::DrainCounters;
+use crate::metrics::history::ReplayCounters;
 use crate::metrics::relay::RelayCounters;
 
 /// A number that only rises. One writer.
@@ -238,6 +239,8 @@ pub struct ShardCounters {
     pub drain: DrainCounters,
     /// What the shard's relay has done.
     pub relay: RelayCounters,
+    /// What its replays have done.
+    pub replays: ReplayCounters,
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::history::Store;
 use crate::history::Surroundings;
 use crate::history::Worker;
 use crate::io::clock::Clock;
+use crate::metrics::HistoryCounters;
 use crate::metrics::health::Health;
 use crate::server::StartError;
 use crate::server::host;
@@ -33,40 +34,48 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Starts it, where messages are stored, and opens its ways to the shards.
-    pub(super) fn start(
-        settings: &Settings,
-        mailboxes: &mut [Mailboxes],
-        doorbells: &Arc<[Doorbell]>,
-        health: &Arc<Health>,
-        clock: Clock,
-    ) -> Result<Option<Self>, StartError> {
-        let Some(store) = store(settings) else { return Ok(None) };
-        let (doorbells, health) = (Arc::clone(doorbells), Arc::clone(health));
-        let surroundings = Surroundings {
-            wake: Box::new(move |index| doorbells[index].ring()),
-            unix_ms: Box::new(move || clock.now(clock.unix_start_ms()).unix_ms),
-            on_state: Box::new(move |is_up| health.set_history(is_up)),
-            retention: retention(&settings.history),
-            seed: host::random_seed(),
-        };
-        let (worker, ports) = Worker::new(store, mailboxes.len(), surroundings);
-        Mailboxes::open_history(mailboxes, ports);
-        let (sender, ended) = mpsc::channel();
-        spawn("ringway-history", move || {
-            worker.run();
-            // Nobody listens once the end was not waited for any longer.
-            let _nobody_listens = sender.send(());
-        })?;
-        Ok(Some(Self { ended }))
-    }
-
     /// Waits until all that the shards handed over is stored; they have ended.
     pub(super) fn end(self) {
         if self.ended.recv_timeout(END_TIMEOUT) == Err(mpsc::RecvTimeoutError::Timeout) {
             tracing::error!("the store of the history has not taken all messages in time");
         }
     }
+}
+
+/// Starts it, where messages are stored, and opens its ways to the shards; also where it
+/// counts.
+pub(super) fn start(
+    settings: &Settings,
+    mailboxes: &mut [Mailboxes],
+    doorbells: &Arc<[Doorbell]>,
+    health: &Arc<Health>,
+    clock: Clock,
+) -> Result<(Option<Keeper>, Arc<HistoryCounters>), StartError> {
+    let counters = Arc::<HistoryCounters>::default();
+    let Some(store) = store(settings) else {
+        // What is not there is not away.
+        counters.up.set(1);
+        return Ok((None, counters));
+    };
+    let (doorbells, health) = (Arc::clone(doorbells), Arc::clone(health));
+    let surroundings = Surroundings {
+        wake: Box::new(move |index| doorbells[index].ring()),
+        unix_ms: Box::new(move || clock.now(clock.unix_start_ms()).unix_ms),
+        on_state: Box::new(move |is_up| health.set_history(is_up)),
+        instant: Box::new(move || clock.instant()),
+        counters: Arc::clone(&counters),
+        retention: retention(&settings.history),
+        seed: host::random_seed(),
+    };
+    let (worker, ports) = Worker::new(store, mailboxes.len(), surroundings);
+    Mailboxes::open_history(mailboxes, ports);
+    let (sender, ended) = mpsc::channel();
+    spawn("ringway-history", move || {
+        worker.run();
+        // Nobody listens once the end was not waited for any longer.
+        let _nobody_listens = sender.send(());
+    })?;
+    Ok((Some(Keeper { ended }), counters))
 }
 
 /// Tells health of the store.

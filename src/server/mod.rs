@@ -25,6 +25,7 @@ use crate::io::clock::Clock;
 use crate::io::probe::Driver;
 use crate::io::ring;
 use crate::metrics;
+use crate::metrics::HistoryCounters;
 use crate::metrics::ShardCounters;
 use crate::metrics::health::Health;
 use crate::server::keys::Keeper;
@@ -112,7 +113,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let health = Arc::new(with_needs(health, &counters, resolved.relay, settings));
     let (mut mailboxes, doorbells) = Mailboxes::connect(cores, settings.relay.mailbox_messages);
     let outside = Mailboxes::open(&mut mailboxes, &doorbells);
-    let history = history::Keeper::start(settings, &mut mailboxes, &doorbells, &health, clock)?;
+    let (history, stored) = history::start(settings, &mut mailboxes, &doorbells, &health, clock)?;
     let asks = Mailboxes::open_asks(&mut mailboxes, &doorbells);
     let operator = Operator::start(settings, clock, &mut mailboxes, &doorbells)?;
     seats::start(settings, &live, clock, &mut mailboxes, &doorbells)?;
@@ -154,7 +155,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     }
     let info = metrics::Info { driver: options::metrics_driver(driver) };
     let emf = emf::Writer::start(&settings.metrics, info, &counters, clock)?;
-    let ways = (asks, operator.for_admin(clock));
+    let ways = (asks, operator.for_admin(clock), stored);
     spawn_admin(admin, || view_of(&counters, &health, info, &live, &ways))?;
     let keys = keeper.start(settings.auth.is_on(), outside)?;
     wait_until_started(&events, cores)?;
@@ -277,10 +278,11 @@ fn view_of(
     health: &Arc<Health>,
     info: metrics::Info,
     live: &reload::Live,
-    (asks, operator): &(Asks, admin::Operator),
+    (asks, operator, store): &(Asks, admin::Operator, Arc<HistoryCounters>),
 ) -> admin::View {
     admin::View {
         counters: Arc::clone(counters),
+        store: Arc::clone(store),
         health: Arc::clone(health),
         info,
         tokens: Arc::clone(&live.tokens),

@@ -106,6 +106,7 @@ impl Shard {
         }
         self.close_slow(now);
         self.hold_total(now);
+        self.counters.replays.queue.set(self.relay.unstored_count() as u64);
         self.counters.outbox_bytes.set(self.meter.bytes() as u64);
         self.counters.subscriptions_active.set(self.table.subscriptions_count() as u64);
     }

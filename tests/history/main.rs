@@ -16,6 +16,7 @@ mod outage;
 mod replay;
 mod retention;
 mod stored;
+mod storm;
 
 /// Makes a test of each claim for each kind of store.
 macro_rules! on_each_store {
