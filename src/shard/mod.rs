@@ -12,6 +12,7 @@
 //! to Redis) and `secure` (TLS of the listener).
 #![forbid(unsafe_code)]
 
+mod accepting;
 mod admission;
 mod apply;
 mod ask;

@@ -13,7 +13,7 @@ use crate::shard::tasks::yield_once;
 const SHARE: Duration = Duration::from_millis(1);
 /// Turns in a row after which timers are looked at, which the runtime does when no task is left to
 /// run.
-const TURNS_IN_A_ROW_MAX: u32 = 16;
+const TURNS_IN_A_ROW_MAX: u32 = 4;
 
 impl Core {
     /// Takes those that wait, whenever there are some.
@@ -42,6 +42,6 @@ impl Core {
             }
         }
         self.flush.notify();
-        shard.has_waiting()
+        shard.has_waiting(self.clock.instant())
     }
 }
