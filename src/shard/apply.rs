@@ -210,7 +210,7 @@ impl Shard {
     /// With the last thing the client gets its answer: the receipt, or the first refusal.
     fn answer(&mut self, now: Now, token: Token, refusal: Option<Refusal>) {
         let Some(owed) = self.owed.get_mut(&token) else {
-            return;
+            return self.inquiries.sayings.answer(token, refusal);
         };
         owed.missing_count -= 1;
         owed.refusal = owed.refusal.take().or(refusal);

@@ -154,7 +154,7 @@ impl Shard {
     /// Whether the relay has not answered everything yet.
     #[must_use]
     pub fn owes_answers(&self) -> bool {
-        !self.owed.is_empty()
+        !self.owed.is_empty() || self.inquiries.sayings.are_owed()
     }
 
     /// Begins the end of all connections; new ones are refused from now on. What was not answered
@@ -168,6 +168,7 @@ impl Shard {
         self.relay.give_up();
         self.settle(now);
         self.refuse_owed(now);
+        self.give_inquiries_up();
         let open: Vec<Key> =
             self.connections.iter().filter(|(_, it)| it.is_open()).map(|(key, _)| key).collect();
         for key in open {
