@@ -149,6 +149,7 @@ impl Shard {
             Publications::One(_) => 1,
             Publications::Many(publications) => publications.len(),
         };
+        tracing::trace!(?id, %destination, receipt = receipt.as_deref(), "said");
         let token = self.needs_answer(receipt.as_deref()).then(|| {
             self.owe(Owed {
                 to: id,

@@ -56,6 +56,8 @@ impl Shard {
                 }
             }
         }
+        let Publication { channel, message_id, .. } = &**publication;
+        tracing::trace!(%channel, %message_id, sent_count, "given to subscribers");
         self.counters.messages_sent.add(sent_count);
         self.delivered.push(publication.received_at);
         self.fanned_out_count += u32::from(0 < sent_count);

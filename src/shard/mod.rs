@@ -38,6 +38,7 @@ pub mod runtime;
 mod saying;
 pub mod secure;
 mod sending;
+mod spans;
 mod state;
 mod tasks;
 mod timers;
