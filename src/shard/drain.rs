@@ -202,8 +202,8 @@ impl Shard {
         self.tell_leaving(now, planned.id, leaving, until_ms + u64::from(planned.reconnect_ms));
     }
 
-    /// Finds, tells and closes some, whoever's turn has come. `false` once nobody is left but who
-    /// waits for a receipt.
+    /// Finds, tells and closes some, whoever's turn has come. `false` once nobody is left, or none
+    /// but who waits for a receipt.
     pub fn drain_some(&mut self, now: Now) -> bool {
         let Some(mut drain) = self.drain.take() else {
             return false;
@@ -219,7 +219,9 @@ impl Shard {
         let has_closed_all = self.close_some(now, &mut drain);
         // At the end the owner has a last word for the rest; else they are asked again.
         let grace = if drain.is_end { Duration::ZERO } else { GRACE };
-        let is_over = has_closed_all && drain.window + grace <= now.instant.since(drain.began_at);
+        let is_late = has_closed_all && drain.window + grace <= now.instant.since(drain.began_at);
+        // Those of the plan may have gone by themselves.
+        let is_over = is_late || (drain.is_end && self.active_count == 0);
         if !drain.plan.is_empty() && !is_over {
             self.drain = Some(drain);
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
+use std::sync::mpsc::TrySendError;
 use std::task::Context;
 use std::task::Poll;
 
@@ -19,6 +20,7 @@ use crate::broker::relay::Mail;
 use crate::broker::relay::Reply;
 use crate::broker::relay::Request;
 use crate::broker::relay::ShardId;
+use crate::broker::seats::UserSeats;
 use crate::shard::ask::Answer;
 use crate::shard::ask::Ask;
 use crate::shard::ask::Question;
@@ -69,6 +71,7 @@ pub struct Mailboxes {
     notices: Vec<Consumer<Notice>>,
     asks: Option<mpsc::Receiver<Ask>>,
     lacks_key: Arc<AtomicBool>,
+    news: Option<mpsc::SyncSender<Vec<UserSeats>>>,
 }
 
 /// A way from outside to all shards: one writer.
@@ -78,6 +81,9 @@ pub struct Outside {
     notices: Vec<Producer<Notice>>,
     lacks_key: Arc<AtomicBool>,
 }
+
+/// News of all shards that wait for whoever takes them; what finds no room is told later.
+const NEWS_MAX: usize = 64;
 
 /// Notices that wait for one shard, which takes them as soon as it is woken.
 const NOTICES_MAX: usize = 256;
@@ -161,6 +167,7 @@ impl Mailboxes {
                 notices: Vec::new(),
                 asks: None,
                 lacks_key: Arc::clone(&lacks_key),
+                news: None,
             })
             .collect();
         for from in 0..count {
@@ -202,6 +209,16 @@ impl Mailboxes {
         Asks { doorbells: Arc::clone(doorbells), ends }
     }
 
+    /// Opens the way on which all shards of `connect` tell how many seats their users have.
+    #[must_use]
+    pub fn open_news(all: &mut [Self]) -> mpsc::Receiver<Vec<UserSeats>> {
+        let (start, end) = mpsc::sync_channel(NEWS_MAX);
+        for mailboxes in all {
+            mailboxes.news = Some(start.clone());
+        }
+        end
+    }
+
     /// Hands the shard what came from outside.
     pub fn receive_notices(&mut self, now: Now, shard: &mut Shard) {
         for way in &mut self.notices {
@@ -221,10 +238,16 @@ impl Mailboxes {
         }
     }
 
-    /// Tells outside whether the shard lacks a key.
-    pub fn tell_lack(&self, shard: &mut Shard) {
+    /// Tells outside whether the shard lacks a key, and what its users' seats have come to.
+    pub fn tell_outside(&self, shard: &mut Shard) {
         if shard.take_lack_of_key() {
             self.lacks_key.store(true, Ordering::Release);
+        }
+        let news = shard.take_seat_news();
+        if let Some(way) = self.news.as_ref().filter(|_| !news.is_empty())
+            && let Err(TrySendError::Full(unheard)) = way.try_send(news)
+        {
+            shard.put_seat_news_back(unheard);
         }
     }
 

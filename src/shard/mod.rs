@@ -40,6 +40,7 @@ pub mod secure;
 mod sending;
 mod spans;
 mod state;
+mod suspects;
 mod tasks;
 mod timers;
 mod turns;

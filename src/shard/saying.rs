@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::broker::publication::Carried;
 use crate::broker::publication::Publication;
+use crate::broker::publication::message_id;
 use crate::broker::refusal::Code;
 use crate::broker::refusal::Refusal;
 use crate::broker::relay::Token;
@@ -197,7 +198,7 @@ impl Shard {
         let carried = Carried {
             channel: &delivery.channel,
             destination: delivery.destination,
-            message_id: format!("{}-{:x}", self.node, self.messages_count),
+            message_id: message_id(&self.node, self.messages_count),
             content_type: message.content_type.as_deref(),
             sender: None,
             timestamp_ms: now.unix_ms,

@@ -22,6 +22,7 @@ on_each_driver!(
     a_reload_takes_what_is_live_and_no_connection_notices,
     a_bad_file_changes_nothing,
     a_reload_changes_who_may_connect,
+    a_reload_changes_how_many_may_connect,
     a_scrape_needs_its_token,
     the_cores_tell_how_busy_and_how_late_they_are,
     the_last_line_for_cloudwatch_tells_what_the_others_could_not,
@@ -112,6 +113,30 @@ fn a_bad_file_changes_nothing(driver: Driver) {
     let line = configured.reload(text, "limits.outbox_bytes");
     assert!(line.contains("nothing is changed"), "{line}");
     client.publish("/app/good", "still");
+}
+
+fn a_reload_changes_how_many_may_connect(driver: Driver) {
+    let mut configured = Configured::start(driver, "");
+    let two = |server: &Server| [(); 2].map(|()| Client::session(server, "amy"));
+    let rejected = |server: &Server| server.metric("websocket_rejected_total", "reason=\"user\"");
+    let before = two(&configured.server);
+    let text = "[limits]\nconnections_per_user = 1\n";
+    configured.reload(text, "limits.connections_per_user: 0 until now, 1");
+    until(|| {
+        drop(two(&configured.server));
+        0.0 < rejected(&configured.server)
+    });
+    // Those from before were not counted, and stay.
+    for mut client in before {
+        client.assert_open();
+    }
+    configured.reload("", "limits.connections_per_user: 1 until now, 0");
+    until(|| {
+        let before = rejected(&configured.server);
+        let mut clients = two(&configured.server);
+        clients.iter_mut().all(|it| it.is_served("UNSUBSCRIBE|id:x|receipt:r||^@"))
+            && rejected(&configured.server) == before
+    });
 }
 
 fn a_reload_changes_who_may_connect(driver: Driver) {

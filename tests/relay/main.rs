@@ -23,3 +23,4 @@ mod interest;
 mod outage;
 mod revoking;
 mod rooms;
+mod seats;
