@@ -149,6 +149,7 @@ impl Shard {
             Publications::One(_) => 1,
             Publications::Many(publications) => publications.len(),
         };
+        tracing::trace!(?id, %destination, receipt = receipt.as_deref(), "said");
         let token = self.needs_answer(receipt.as_deref()).then(|| {
             self.owe(Owed {
                 to: id,
@@ -210,7 +211,7 @@ impl Shard {
     /// With the last thing the client gets its answer: the receipt, or the first refusal.
     fn answer(&mut self, now: Now, token: Token, refusal: Option<Refusal>) {
         let Some(owed) = self.owed.get_mut(&token) else {
-            return;
+            return self.inquiries.sayings.answer(token, refusal);
         };
         owed.missing_count -= 1;
         owed.refusal = owed.refusal.take().or(refusal);

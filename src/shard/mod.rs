@@ -8,8 +8,8 @@
 //!
 //! Read `state` (what a shard is), `connection`, `handshake` (HTTP), `admission`, `ingest` (bytes
 //! to frames), `apply` (frames to effects), `auth`, `relay`, `fanout`, `flush`, `closing`, `drain`,
-//! `timers`, `ask`, then `mailbox`, `runtime`, `carry`, `polled` and `ending`, `link` (connections
-//! to Redis) and `secure` (TLS of the listener).
+//! `timers`, `ask` with `inquiry` and `saying`, then `mailbox`, `runtime`, `accepting`, `carry`,
+//! `polled` and `ending`, `link` (connections to Redis) and `secure` (TLS of the listener).
 #![forbid(unsafe_code)]
 
 mod accepting;
@@ -26,6 +26,7 @@ mod fanout;
 mod flush;
 mod handshake;
 mod ingest;
+mod inquiry;
 mod invariants;
 pub mod link;
 mod load;
@@ -35,8 +36,10 @@ mod polled;
 mod rates;
 mod relay;
 pub mod runtime;
+mod saying;
 pub mod secure;
 mod sending;
+mod spans;
 mod state;
 mod suspects;
 mod tasks;
@@ -48,6 +51,7 @@ pub use admission::Admission;
 pub use admission::ProxyProtocol;
 pub use ask::Answer;
 pub use ask::Ask;
+pub use ask::Failure;
 pub use ask::Message;
 pub use ask::Question;
 pub use ask::user_destination;
@@ -56,6 +60,7 @@ pub use auth::Notice;
 pub use connection::ConnectionId;
 pub use drain::DrainOptions;
 pub use flush::Action;
+pub use inquiry::Left;
 pub use state::Identity;
 pub use state::Options;
 pub use state::Shard;

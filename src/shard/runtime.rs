@@ -85,6 +85,8 @@ pub(super) struct Core {
     pub(super) flush: Notify,
     /// CONNECTs wait for their turn.
     pub(super) waiting: Notify,
+    /// Operators wait for answers.
+    pub(super) asked: Notify,
     /// Readers that wait for credit.
     pub(super) starved: RefCell<Vec<Waker>>,
     load: RefCell<Load>,
@@ -133,6 +135,7 @@ pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
         secure: setup.certificates.map(secure::Listener::new),
         flush: Notify::default(),
         waiting: Notify::default(),
+        asked: Notify::default(),
         starved: RefCell::default(),
         load: RefCell::default(),
         options,
@@ -141,6 +144,7 @@ pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
     monoio::spawn(Rc::clone(&core).flush_all());
     monoio::spawn(Rc::clone(&core).take_mail());
     monoio::spawn(Rc::clone(&core).admit_all());
+    monoio::spawn(Rc::clone(&core).answer_all());
     match core.poller {
         Some(_) => drop(monoio::spawn(Rc::clone(&core).poll_all())),
         None => drop(monoio::spawn(Rc::clone(&core).shake_all())),
