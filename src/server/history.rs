@@ -5,11 +5,13 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::config::HistoryUrl;
+use crate::config::settings::HistorySettings;
 use crate::config::settings::Secret;
 use crate::config::settings::Settings;
 use crate::history::Address;
 use crate::history::Memory;
 use crate::history::Mysql;
+use crate::history::Retention;
 use crate::history::Sqlite;
 use crate::history::Store;
 use crate::history::Surroundings;
@@ -45,6 +47,7 @@ impl Keeper {
             wake: Box::new(move |index| doorbells[index].ring()),
             unix_ms: Box::new(move || clock.now(clock.unix_start_ms()).unix_ms),
             on_state: Box::new(move |is_up| health.set_history(is_up)),
+            retention: retention(&settings.history),
             seed: host::random_seed(),
         };
         let (worker, ports) = Worker::new(store, mailboxes.len(), surroundings);
@@ -72,6 +75,13 @@ pub(super) fn with_store(health: Health, settings: &Settings) -> Health {
         return health;
     }
     health.with_history(settings.history.url.name())
+}
+
+/// What the store keeps.
+fn retention(settings: &HistorySettings) -> Retention {
+    let age_ms = u64::try_from(settings.retention_age.as_millis()).unwrap_or(u64::MAX);
+    let count = u32::try_from(settings.retention_count).unwrap_or(u32::MAX);
+    Retention { age_ms: Some(age_ms).filter(|it| 0 < *it), count: Some(count).filter(|it| 0 < *it) }
 }
 
 /// The store; none beside a relay through Redis.

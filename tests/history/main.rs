@@ -14,6 +14,7 @@ mod ends;
 mod migrate;
 mod outage;
 mod replay;
+mod retention;
 mod stored;
 
 /// Makes a test of each claim for each kind of store.
