@@ -1,13 +1,12 @@
 //! One shard, its connections as byte buffers, and a clock that moves when it is told to.
 
 mod clients;
+mod operators;
 mod options;
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc;
-use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use ringway::broker::publication::Publication;
@@ -15,19 +14,15 @@ use ringway::broker::relay::Mail;
 use ringway::broker::relay::Reply;
 use ringway::broker::relay::Request;
 use ringway::broker::relay::ShardId;
-use ringway::broker::seats;
 use ringway::broker::seats::Answer;
+use ringway::broker::seats::Ask;
 use ringway::metrics::ShardCounters;
 use ringway::metrics::health::Health;
-use ringway::shard;
 use ringway::shard::Action;
-use ringway::shard::Ask;
 use ringway::shard::ConnectionId;
 use ringway::shard::Identity;
-use ringway::shard::Left;
 use ringway::shard::Notice;
 use ringway::shard::Options;
-use ringway::shard::Question;
 use ringway::shard::Shard;
 use ringway::stdx::bytes::Batch;
 use ringway::stdx::time::Instant;
@@ -241,36 +236,6 @@ impl World {
         self.carry();
     }
 
-    /// The server begins to let its sessions go.
-    pub(crate) fn begin_drain(&mut self) {
-        self.health.drain();
-        self.shard.begin_drain(self.now());
-        self.carry();
-    }
-
-    /// Lets one share of the drain pass, 10 ms after the last one; `false` once nobody is left but
-    /// who waits for a receipt.
-    pub(crate) fn drain_some(&mut self) -> bool {
-        self.now = self.now.after(Duration::from_millis(10));
-        let goes_on = self.shard.drain_some(self.now());
-        self.carry();
-        goes_on
-    }
-
-    /// An operator asks; the shard has not begun to answer.
-    pub(crate) fn ask(&mut self, question: Question) -> Receiver<shard::Answer> {
-        let (reply, answer) = mpsc::channel();
-        self.shard.handle_ask(Ask { question, reply });
-        answer
-    }
-
-    /// Does one step for operators.
-    pub(crate) fn answer_some(&mut self) -> Left {
-        let left = self.shard.answer_some(self.now());
-        self.carry();
-        left
-    }
-
     /// Whether the shard has ended its write side.
     pub(crate) fn is_write_ended(&self, id: ConnectionId) -> bool {
         self.peers[&id].is_write_ended
@@ -334,10 +299,10 @@ impl World {
                 Request::Interest { target, is_wanted: true, number } => {
                     Reply::Confirmed { target, number }
                 }
-                Request::Seat(seats::Ask::Take { holder, connection }) => {
+                Request::Seat(Ask::Take { holder, connection }) => {
                     Reply::Seat(Answer { holder, connection, is_granted: true })
                 }
-                Request::Seat(seats::Ask::Free { .. })
+                Request::Seat(Ask::Free { .. })
                 | Request::Publish { token: None, .. }
                 | Request::Interest { .. } => continue,
             };
