@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod doctor;
 pub mod fleet;
+pub mod history;
 pub mod io;
 pub mod metrics;
 pub mod policy;

@@ -107,6 +107,10 @@ impl<'p> Encoder<'p> {
             stomp::push_header(tail, "user-id", sender, version);
         }
         push_number(tail, b"timestamp:", publication.timestamp_ms);
+        if let Some(place) = publication.place() {
+            push_number(tail, b"seq:", place.seq);
+            push_number(tail, b"epoch:", place.epoch);
+        }
         for (name, value) in &publication.headers {
             stomp::push_header(tail, name, value, version);
         }
@@ -137,6 +141,8 @@ fn push_number(out: &mut Vec<u8>, name: &[u8], number: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::publication::Historic;
+    use crate::broker::publication::Place;
 
     fn publication(body: &[u8], is_text: bool) -> Publication {
         let mut body_nul = body.to_vec();
@@ -153,6 +159,7 @@ mod tests {
             body_nul: body_nul.into(),
             is_text,
             forwarded_by: None,
+            history: None,
         }
     }
 
@@ -169,6 +176,16 @@ mod tests {
         let bytes = frame.head.as_slice();
         assert_eq!(&bytes[..4], [0x81, 126, 0, u8::try_from(expected.len()).unwrap()]);
         assert_eq!(std::str::from_utf8(&bytes[4..]).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_place_in_history_is_shown() {
+        let meter = Meter::default();
+        let mut publication = publication(b"hi", true);
+        publication.history = Some(Box::new(Historic::at(Place { epoch: 7, seq: 12 })));
+        let frame = Encoder::new(&publication, &meter).encode(Version::V1_2, None, b"");
+        let head = String::from_utf8_lossy(frame.head.as_slice()).into_owned();
+        assert!(head.contains("\ntimestamp:1700000000123\nseq:12\nepoch:7\nfoo:"), "{head}");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod close;
+mod expression;
 pub mod identity;
 pub mod message;
 pub mod outbox;

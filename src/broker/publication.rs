@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
+use std::sync::OnceLock;
 
 use crate::broker::router::Delivery;
 use crate::proto::stomp;
@@ -32,6 +33,43 @@ const OWN_HEADERS: &[&str] = &[
     "passcode",
 ];
 
+/// A place in the history of a destination: what was said later has a greater one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// Rises when the numbers begin anew, so with each start of the server.
+    pub epoch: u64,
+    /// Counts from 1 in each epoch, without a gap.
+    pub seq: u64,
+}
+
+/// What makes a publication one to be stored.
+#[derive(Debug, Default)]
+pub struct Historic {
+    /// The sender's user and `idempotency-key`, by which a repeat is known.
+    pub key: Option<Box<str>>,
+    /// Set once, by the home shard of its channel.
+    place: OnceLock<Place>,
+}
+
+impl Historic {
+    /// What is to be stored and has no place yet.
+    #[must_use]
+    pub const fn new(key: Option<Box<str>>) -> Self {
+        Self { key, place: OnceLock::new() }
+    }
+
+    /// What has this place.
+    #[must_use]
+    pub fn at(place: Place) -> Self {
+        Self { key: None, place: place.into() }
+    }
+
+    /// Gives it its place; a second one is not taken.
+    pub fn settle(&self, place: Place) {
+        let _already_placed = self.place.set(place);
+    }
+}
+
 /// One thing said once.
 #[derive(Debug)]
 pub struct Publication {
@@ -58,13 +96,15 @@ pub struct Publication {
     /// The session that said it, where `channel` is a stream for a back end and not for
     /// subscribers.
     pub forwarded_by: Option<Box<str>>,
+    /// What history has to know, where its route has one.
+    pub history: Option<Box<Historic>>,
 }
 
 impl Publication {
     /// Makes the publication of a SEND frame that goes where `delivery` says.
     #[must_use]
     pub fn from_send(frame: &stomp::Frame<'_>, delivery: Delivery, origin: Origin<'_>) -> Self {
-        let Delivery { channel, destination, is_stream } = delivery;
+        let Delivery { channel, destination, is_stream, has_history } = delivery;
         let content_type = frame.headers.get("content-type").and_then(without_space);
         let is_text = is_text(frame.body, content_type.as_deref());
         let headers = frame
@@ -85,6 +125,11 @@ impl Publication {
             body_nul: with_nul(frame.body),
             is_text,
             forwarded_by: is_stream.then(|| origin.session.into()),
+            history: has_history.then(|| {
+                let key = frame.headers.get("idempotency-key");
+                let key = key.map(|key| format!("{}\0{key}", origin.scope).into_boxed_str());
+                Box::new(Historic::new(key))
+            }),
         }
     }
 
@@ -110,7 +155,14 @@ impl Publication {
             body_nul: with_nul(carried.body),
             is_text,
             forwarded_by: None,
+            history: None,
         }
+    }
+
+    /// Its place in the history of its channel, once it has one.
+    #[must_use]
+    pub fn place(&self) -> Option<Place> {
+        self.history.as_ref()?.place.get().copied()
     }
 
     /// The body without the NUL.
@@ -141,6 +193,8 @@ pub struct Origin<'a> {
     pub session: &'a str,
     /// The sender's user id, if it has one.
     pub user: Option<&'a str>,
+    /// Within which `idempotency-key`s of the sender are told apart: its user, or its session.
+    pub scope: &'a str,
     /// Now, in milliseconds since the Unix epoch.
     pub unix_ms: u64,
     /// Now, on the clock that all shards share.

@@ -13,6 +13,8 @@ pub enum Code {
     BadDestination,
     /// The subscription pattern is malformed, or patterns are not served there.
     BadPattern,
+    /// What is asked of the history is malformed, or history is not served there.
+    BadHistory,
     /// A limit of the session, or of all sessions together, is reached.
     Limit,
     /// Faster than the connection may send.
@@ -29,6 +31,14 @@ pub enum Code {
     RelayUnknown,
     /// The relay answered with an error.
     RelayRefused,
+    /// The store of the history is away; nothing was sent.
+    StoreUnavailable,
+    /// Too much waits for the store of the history; nothing was sent.
+    StoreFull,
+    /// It was sent, and the store was lost before it was known to be stored.
+    StoreUnknown,
+    /// It was sent, and the store cannot keep it.
+    StoreRefused,
 }
 
 impl Code {
@@ -39,11 +49,16 @@ impl Code {
             Self::RelayUnconfirmed
             | Self::RelayUnavailable
             | Self::RelayUnknown
-            | Self::RelayRefused => true,
+            | Self::RelayRefused
+            | Self::StoreUnavailable
+            | Self::StoreFull
+            | Self::StoreUnknown
+            | Self::StoreRefused => true,
             Self::NoRoute
             | Self::Forbidden
             | Self::BadDestination
             | Self::BadPattern
+            | Self::BadHistory
             | Self::Limit
             | Self::Rate
             | Self::Transaction
@@ -59,6 +74,7 @@ impl Code {
             Self::Forbidden => "forbidden",
             Self::BadDestination => "bad-destination",
             Self::BadPattern => "bad-pattern",
+            Self::BadHistory => "bad-history",
             Self::Limit => "limit",
             Self::Rate => "rate",
             Self::Transaction => "transaction",
@@ -67,6 +83,10 @@ impl Code {
             Self::RelayUnavailable => "relay-unavailable",
             Self::RelayUnknown => "relay-unknown",
             Self::RelayRefused => "relay-refused",
+            Self::StoreUnavailable => "store-unavailable",
+            Self::StoreFull => "store-full",
+            Self::StoreUnknown => "store-unknown",
+            Self::StoreRefused => "store-refused",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use regex::Regex;
 
+use crate::broker::expression;
 use crate::broker::identity;
 use crate::broker::refusal::Code;
 use crate::broker::refusal::Refusal;
@@ -17,6 +18,9 @@ pub const SESSION: &str = "/user/queue/_session";
 /// The destination to which a session sends a new token.
 pub const TOKEN: &str = "/app/_session/token";
 
+/// The longest channel with a history: a store keeps it in an index.
+pub const CHANNEL_BYTES_MAX: usize = 512;
+
 /// One row of the route table, as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteOptions {
@@ -25,6 +29,8 @@ pub struct RouteOptions {
     pub pattern: String,
     /// Where the message goes.
     pub to: RouteTo,
+    /// Whether it is stored.
+    pub history: bool,
 }
 
 /// Where a route leads.
@@ -48,6 +54,7 @@ pub struct Router {
 struct Route {
     matcher: Regex,
     to: To,
+    history: bool,
 }
 
 #[derive(Debug)]
@@ -72,6 +79,8 @@ pub struct Delivery {
     pub destination: String,
     /// The channel is a stream that a back end reads.
     pub is_stream: bool,
+    /// What is sent there this way is stored.
+    pub has_history: bool,
 }
 
 /// What a SUBSCRIBE asks for.
@@ -181,7 +190,8 @@ impl Router {
                 To::Stream(stream) => {
                     let channel = stream.clone().into_string();
                     let destination = destination.to_owned();
-                    return Ok(Delivery { channel, destination, is_stream: true });
+                    let (is_stream, has_history) = (true, false);
+                    return Ok(Delivery { channel, destination, is_stream, has_history });
                 }
             };
             let to: String = pieces
@@ -192,10 +202,15 @@ impl Router {
                 })
                 .collect();
             self.check(&to)?;
-            if let Some(rest) = to.strip_prefix("/user/") {
-                return to_user(&to, rest);
+            let delivery = match to.strip_prefix("/user/") {
+                Some(rest) => to_user(&to, rest)?,
+                None => literal(&to)?,
+            };
+            if route.history && CHANNEL_BYTES_MAX < delivery.channel.len() {
+                let text = format!("over the {CHANNEL_BYTES_MAX} bytes of a stored destination");
+                return Err(Refusal::new(Code::BadDestination, text));
             }
-            return literal(&to);
+            return Ok(Delivery { has_history: route.history, ..delivery });
         }
         Err(Refusal::new(Code::NoRoute, format!("no route takes {destination}")))
     }
@@ -224,17 +239,21 @@ impl Router {
 
 impl Route {
     fn compile(options: &RouteOptions) -> Result<Self, RouteError> {
-        let RouteOptions { pattern, to } = options;
+        let RouteOptions { pattern, to, history } = options;
         let wrong = |why: &str| RouteError(format!("route match = \"{pattern}\": {why}"));
         if !pattern.starts_with("/app/") {
             return Err(wrong("a route takes destinations below /app/"));
         }
-        let (expression, names) = expression_of(pattern).map_err(|why| wrong(&why))?;
+        let (expression, names) = expression::expression_of(pattern).map_err(|why| wrong(&why))?;
         let matcher = Regex::new(&expression).map_err(|error| wrong(&error.to_string()))?;
         let to = match to {
             RouteTo::Destination(to) => to,
             RouteTo::Stream(stream) => {
-                return Ok(Self { matcher, to: To::Stream(stream.as_str().into()) });
+                return Ok(Self {
+                    matcher,
+                    to: To::Stream(stream.as_str().into()),
+                    history: *history,
+                });
             }
         };
         let is_served = is_broker_destination(to) || to.starts_with("/user/");
@@ -256,43 +275,8 @@ impl Route {
             rest = after;
         }
         pieces.push(Piece::Text(rest.to_owned()));
-        Ok(Self { matcher, to: To::Destination(pieces) })
+        Ok(Self { matcher, to: To::Destination(pieces), history: *history })
     }
-}
-
-/// Turns a route's match into an anchored expression with one capture per name.
-fn expression_of(pattern: &str) -> Result<(String, Vec<String>), String> {
-    let mut expression = String::from("^");
-    let mut names: Vec<String> = Vec::new();
-    for (index, segment) in pattern.split('/').enumerate() {
-        if 0 < index {
-            expression.push('/');
-        }
-        let mut rest = segment;
-        while let Some(position) = rest.find(['{', '*']) {
-            expression.push_str(&regex::escape(&rest[..position]));
-            rest = &rest[position..];
-            if let Some(after) = rest.strip_prefix("**") {
-                expression.push_str(".*");
-                rest = after;
-            } else if let Some(after) = rest.strip_prefix('*') {
-                expression.push_str("[^/.]*");
-                rest = after;
-            } else {
-                let (name, after) = rest[1..].split_once('}').ok_or("a { has no }")?;
-                if name.is_empty() || names.iter().any(|it| it == name) {
-                    return Err(format!("the name {{{name}}} is empty or bound twice"));
-                }
-                let is_whole = rest.len() == segment.len() && after.is_empty();
-                expression.push_str(if is_whole { "([^/]+)" } else { "([^/.]+)" });
-                names.push(name.to_owned());
-                rest = after;
-            }
-        }
-        expression.push_str(&regex::escape(rest));
-    }
-    expression.push('$');
-    Ok((expression, names))
 }
 
 const SESSION_QUEUE: &str =
@@ -337,8 +321,8 @@ fn literal(destination: &str) -> Result<Delivery, Refusal> {
             format!("{destination} is a pattern; a message goes to one destination"),
         ));
     }
-    let channel = destination.to_owned();
-    Ok(Delivery { destination: channel.clone(), channel, is_stream: false })
+    let (channel, destination) = (destination.to_owned(), destination.to_owned());
+    Ok(Delivery { destination, channel, is_stream: false, has_history: false })
 }
 
 /// No header of a MESSAGE holds white space, its destination included: clients in the field cut
@@ -395,7 +379,7 @@ fn to_user(to: &str, rest: &str) -> Result<Delivery, Refusal> {
     }
     let user = identity::canonical(user).ok_or_else(wrong)?;
     let (channel, destination) = (format!("user.{user}/{queue}"), format!("/user/{queue}"));
-    Ok(Delivery { channel, destination, is_stream: false })
+    Ok(Delivery { channel, destination, is_stream: false, has_history: false })
 }
 
 #[cfg(test)]
@@ -406,6 +390,7 @@ mod tests {
         let row = |pattern: &str, to: &str| RouteOptions {
             pattern: pattern.into(),
             to: RouteTo::Destination(to.into()),
+            history: pattern.contains("room"),
         };
         let rows = [
             row("/app/room.{room}", "/topic/room.{room}"),
@@ -440,6 +425,22 @@ mod tests {
         check_send("/app/nothing", Err(Code::NoRoute));
         check_send("/topic/x", Ok("/topic/x"));
         check_send("/queue/x", Ok("/queue/x"));
+    }
+
+    #[test]
+    fn what_is_stored_is_said_by_the_route_and_not_by_the_destination() {
+        let has_history = |to: &str| router().resolve_send(to).unwrap().has_history;
+        assert!(has_history("/app/room.1"));
+        assert!(!has_history("/app/private.bob") && !has_history("/topic/room.1"));
+        let row = RouteOptions {
+            pattern: "/app/{x}".into(),
+            to: RouteTo::Destination("/topic/{x}".into()),
+            history: true,
+        };
+        let router = Router::new(&[row], 4096).unwrap();
+        let send = |bytes: usize| router.resolve_send(&format!("/app/{}", "x".repeat(bytes)));
+        assert!(send(512 - "/topic/".len()).is_ok());
+        assert_eq!(send(513 - "/topic/".len()).unwrap_err().code, Code::BadDestination);
     }
 
     #[test]
@@ -496,7 +497,7 @@ mod tests {
     #[test]
     fn a_forwarded_send_goes_to_its_stream_as_it_was_sent() {
         let to = RouteTo::Stream("ringway:inbound:orders".into());
-        let row = RouteOptions { pattern: "/app/orders.**".into(), to };
+        let row = RouteOptions { pattern: "/app/orders.**".into(), to, history: false };
         let router = Router::new(&[row], 64).unwrap();
         let delivery = router.resolve_send("/app/orders.new.eu").unwrap();
         assert!(delivery.is_stream);
@@ -509,7 +510,7 @@ mod tests {
     fn a_route_that_cannot_work_is_told() {
         let check = |pattern: &str, to: &str, why: &str| {
             let to = RouteTo::Destination(to.into());
-            let row = RouteOptions { pattern: pattern.into(), to };
+            let row = RouteOptions { pattern: pattern.into(), to, history: false };
             let error = Router::new(&[row], 512).unwrap_err();
             assert!(error.0.contains(why), "{}", error.0);
         };

@@ -6,6 +6,7 @@ use crate::config::catalogue::KNOBS;
 use crate::config::catalogue::LATER;
 use crate::config::error::ConfigError;
 use crate::config::error::Wrong;
+use crate::config::history_url::HistoryUrl;
 use crate::config::knob::Knob;
 use crate::config::knob::environment_name;
 use crate::config::load::Given;
@@ -47,6 +48,9 @@ pub(super) fn parse(sources: &Sources) -> Result<Vec<Given>, ConfigError> {
     }
     if !given.iter().any(|it| it.key == "relay.url") {
         given.extend(redis(sources)?);
+    }
+    if !given.iter().any(|it| it.key == "history.url") {
+        given.extend(database(sources));
     }
     if !given.iter().any(|it| it.key == "auth.jwt.secret") {
         given.extend(jwt_secret(sources));
@@ -125,23 +129,22 @@ fn redis(sources: &Sources) -> Result<Option<Given>, ConfigError> {
     given("REDIS_HOST", url.to_string())
 }
 
-/// What the deployment names although this version has no use for it: one sentence each.
-pub(super) fn warnings(sources: &Sources) -> Vec<String> {
-    const IGNORED: &[(&[&str], &str)] = &[(
-        &["DATABASE_URL", "DB_HOST"],
-        "this version has no message history in MySQL: messages are delivered, not stored",
-    )];
-    let mut warnings = Vec::new();
-    for (names, meaning) in IGNORED {
-        let is_set = |name: &str| {
-            sources.environment.iter().any(|(it, value)| it == name && !value.is_empty())
-        };
-        let set: Vec<_> = names.iter().copied().filter(|it| is_set(it)).collect();
-        if !set.is_empty() {
-            warnings.push(format!("{}: set, but ignored; {meaning}", set.join(", ")));
-        }
+/// The database that the deployment names, where our own variables name no store.
+fn database(sources: &Sources) -> Option<Given> {
+    let set = |name: &str| {
+        let found = sources.environment.iter().find(|(it, _)| it == name);
+        found.map(|(_, value)| value.as_str()).filter(|it| !it.is_empty())
+    };
+    let given = |name: &str, value: String| {
+        Some(Given { key: "history.url".into(), value, origin: Origin::Environment(name.into()) })
+    };
+    if let Some(url) = set("DATABASE_URL") {
+        return given("DATABASE_URL", url.to_owned());
     }
-    warnings
+    let host = set("DB_HOST")?;
+    let [user, password] = ["DB_USERNAME", "DB_PASSWORD"].map(|it| set(it).unwrap_or_default());
+    let database = set("DB_NAME").unwrap_or("ringway");
+    given("DB_HOST", HistoryUrl::of_parts(host, user, password, database))
 }
 
 /// Kubernetes and linked containers describe a service called `ringway` in variables of this form.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
+use crate::config::history_url;
 use crate::config::redis_url;
-use crate::config::redis_url::RedisUrl;
 use crate::config::settings::MASK;
 use crate::config::value::Bytes;
 use crate::config::value::Time;
@@ -94,6 +94,8 @@ pub enum Kind {
     Path,
     /// URLs of Redis servers, or none; their passwords are masked.
     RedisUrls,
+    /// A store of the history; its password is masked.
+    HistoryUrl,
 }
 
 /// What is wrong with a text, and what to write instead.
@@ -103,7 +105,10 @@ pub(super) struct Problem {
     pub(super) remedy: String,
 }
 
-fn problem<T>(problem: impl Into<String>, remedy: impl Into<String>) -> Result<T, Problem> {
+pub(super) fn problem<T>(
+    problem: impl Into<String>,
+    remedy: impl Into<String>,
+) -> Result<T, Problem> {
     Err(Problem { problem: problem.into(), remedy: remedy.into() })
 }
 
@@ -117,7 +122,7 @@ impl Knob {
     /// Whether a value of it is, or may hold, a secret: then it may stand in a file of its own.
     #[must_use]
     pub fn has_secret(&self) -> bool {
-        self.secret || matches!(self.kind, Kind::RedisUrls)
+        self.secret || matches!(self.kind, Kind::RedisUrls | Kind::HistoryUrl)
     }
 
     /// A text that was given for it, as it may be shown.
@@ -125,6 +130,7 @@ impl Knob {
         match self.kind {
             _ if self.secret => MASK.into(),
             Kind::RedisUrls => format!("{:?}", redis_url::mask(text)),
+            Kind::HistoryUrl => format!("{:?}", history_url::mask(text)),
             Kind::Address
             | Kind::Switch
             | Kind::Choice { .. }
@@ -162,7 +168,6 @@ pub(super) fn environment_name(key: &str) -> String {
 const TOKEN_CHARS_MIN: usize = 16;
 const TOKEN_CHARS_MAX: usize = 1024;
 const ORIGINS_COUNT_MAX: usize = 256;
-const REDIS_URLS_COUNT_MAX: usize = 16;
 const WORDS_COUNT_MAX: usize = 64;
 const PATH_CHARS_MAX: usize = 4096;
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -212,6 +217,7 @@ impl Kind {
             Self::Words { names } => self.words(text, names),
             Self::Path => self.text(text, 1, PATH_CHARS_MAX),
             Self::RedisUrls => self.redis_urls(text),
+            Self::HistoryUrl => self.history_url(text),
         }
     }
 
@@ -242,11 +248,12 @@ impl Kind {
             Self::Words { names: [] } => format!("up to {WORDS_COUNT_MAX} texts"),
             Self::Path => "the path of a file".into(),
             Self::RedisUrls => "`redis://` or `rediss://` URLs, with commas between them".into(),
+            Self::HistoryUrl => "`memory`, `sqlite://` or `mysql://`".into(),
         }
     }
 
     /// What to write instead of something wrong.
-    fn remedy(self) -> String {
+    pub(super) fn remedy(self) -> String {
         let plain = self.bounds().replace('`', "");
         match self {
             Self::Address => "give one such as 127.0.0.1:8080, 0.0.0.0:8080 or [::]:8080".into(),
@@ -263,6 +270,10 @@ impl Kind {
             Self::RedisUrls => "give one such as redis://host:6379 or \
                  rediss://user:password@host:6379, with % in the password written %25, @ %40, / \
                  %2F and , %2C"
+                .into(),
+            Self::HistoryUrl => "give memory, sqlite:///path/to/a/file or \
+                 mysql://user:password@host:3306/database, with % in the password written %25, \
+                 @ %40 and / %2F"
                 .into(),
             Self::Switch
             | Self::Count { .. }
@@ -336,18 +347,6 @@ impl Kind {
             return problem(format!("too long with {chars} characters"), self.remedy());
         }
         Ok(Value::Text(text.to_owned()))
-    }
-
-    fn redis_urls(self, text: &str) -> Result<Value, Problem> {
-        let texts: Vec<_> = text.split(',').map(str::trim).filter(|it| !it.is_empty()).collect();
-        if REDIS_URLS_COUNT_MAX < texts.len() {
-            return problem(format!("{} URLs", texts.len()), self.remedy());
-        }
-        if texts.is_empty() {
-            return problem("no URL", self.remedy());
-        }
-        let parsed: Result<Vec<_>, _> = texts.into_iter().map(RedisUrl::parse).collect();
-        parsed.map(Value::RedisUrls).or_else(|wrong| problem(wrong, self.remedy()))
     }
 
     fn words(self, text: &str, names: &[&str]) -> Result<Value, Problem> {

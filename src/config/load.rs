@@ -134,7 +134,7 @@ pub(super) fn assemble(
     };
     loaded.contradictions()?;
     loaded.read_relay_ca(sources)?;
-    loaded.warnings = loaded.warnings(sources);
+    loaded.warnings = loaded.warnings();
     Ok(loaded)
 }
 
@@ -286,7 +286,8 @@ impl Loaded {
         }
         self.auth_contradictions()?;
         self.tls_contradictions()?;
-        self.relay_contradictions()
+        self.relay_contradictions()?;
+        self.history_contradictions()
     }
 
     /// An error about the effective value of `key`, which is a key of the catalogue.
@@ -303,23 +304,12 @@ impl Loaded {
         })
     }
 
-    fn warnings(&self, sources: &Sources) -> Vec<String> {
-        let mut warnings = environment::warnings(sources);
-        warnings.extend(self.relay_warning());
-        warnings.extend(self.auth_warnings());
-        let stored = |(route, origin): &(&RouteSettings, &Origin)| {
-            route.history && **origin != Origin::Default
-        };
-        if let Some((route, origin)) =
-            self.settings.routes.iter().zip(&self.route_origins).find(stored)
-        {
-            warnings.push(format!(
-                "route {} ({origin}) asks for history, which this version does not have: messages \
-                 are delivered, not stored",
-                route.pattern
-            ));
-        }
-        warnings
+    fn warnings(&self) -> Vec<String> {
+        self.relay_warning()
+            .into_iter()
+            .chain(self.history_warning())
+            .chain(self.auth_warnings())
+            .collect()
     }
 }
 
@@ -492,8 +482,9 @@ mod tests {
 
     #[test]
     fn settings_of_later_versions_say_so() {
-        let expected = "(file:1): this version has no message history yet; remove the setting";
-        check_file("history.url = 'x'", &format!("history.url {expected}"));
+        let expected = "(file:1): this version has no write-ahead stream in Redis yet; remove the \
+                        setting";
+        check_file("history.on_failure = 'x'", &format!("history.on_failure {expected}"));
         check_environment(
             &[("RINGWAY_SERVER_DEMO", "x")],
             "RINGWAY_SERVER_DEMO (environment RINGWAY_SERVER_DEMO): this version has no demo page \
@@ -634,18 +625,6 @@ mod tests {
     }
 
     #[test]
-    fn names_of_the_deployment_are_warned_about_without_their_values() {
-        let variables = [
-            ("DB_HOST", "mysql.internal"),
-            ("DATABASE_URL", "mysql://user:password@mysql.internal/db"),
-        ];
-        let warnings = load(&sources(&variables, &[])).unwrap().warnings;
-        assert_eq!(warnings.len(), 1);
-        assert!(warnings[0].starts_with("DATABASE_URL, DB_HOST: set, but ignored; "));
-        assert!(!warnings.concat().contains("internal"));
-    }
-
-    #[test]
     fn ecs_tells_the_task_unless_somebody_else_does() {
         let uri = "http://169.254.170.2/v4/0123456789abcdef0123456789abcdef-3456789012";
         let ecs = ("ECS_CONTAINER_METADATA_URI_V4", uri);
@@ -695,6 +674,9 @@ mod tests {
                 },
             );
         assert_eq!(loaded.settings.routes, expected);
+        assert_eq!(loaded.warnings, Vec::<String>::new());
+        let beside_redis = format!("relay.url = 'redis://a'\n{text}");
+        let loaded = load_file(&beside_redis, Sources::default()).unwrap();
         assert!(loaded.warnings.concat().contains("route /app/b"));
         let none = load_file("route = []", Sources::default()).unwrap();
         assert_eq!(none.settings.routes, Vec::new());

@@ -132,7 +132,7 @@ pub(super) fn split_host(text: &str) -> Result<(String, Option<u16>), String> {
 }
 
 /// Decodes `%XX`; control characters are refused, however they are written.
-fn unescape(text: &str) -> Result<String, String> {
+pub(super) fn unescape(text: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -152,7 +152,7 @@ fn unescape(text: &str) -> Result<String, String> {
     }
 }
 
-fn escape(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+pub(super) fn escape(text: &str, f: &mut impl fmt::Write) -> fmt::Result {
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             write!(f, "{}", char::from(byte))?;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::config::history_url::HistoryUrl;
 use crate::config::redis_url::RedisUrl;
 
 /// A checked value.
@@ -32,12 +33,15 @@ pub enum Value {
     List(Vec<String>),
     /// Redis servers; shown with their passwords masked.
     RedisUrls(Vec<RedisUrl>),
+    /// A store of the history; shown with its password masked.
+    HistoryUrl(HistoryUrl),
 }
 
 impl Value {
     /// Whether something of it is left out where it is shown.
     pub(super) fn is_masked(&self) -> bool {
         matches!(self, Self::RedisUrls(urls) if urls.iter().any(RedisUrl::has_password))
+            || matches!(self, Self::HistoryUrl(url) if url.has_password())
     }
 }
 
@@ -59,6 +63,7 @@ impl fmt::Display for Value {
                 let texts: Vec<_> = urls.iter().map(ToString::to_string).collect();
                 write!(f, "\"{}\"", texts.join(","))
             }
+            Self::HistoryUrl(url) => write!(f, "{}", toml::Value::from(url.to_string())),
         }
     }
 }
@@ -159,7 +164,8 @@ impl Values {
             | Value::Choice(_)
             | Value::Text(_)
             | Value::List(_)
-            | Value::RedisUrls(_) => None,
+            | Value::RedisUrls(_)
+            | Value::HistoryUrl(_) => None,
         })
     }
 
@@ -190,8 +196,13 @@ impl Values {
             | Value::Address(_)
             | Value::Choice(_)
             | Value::List(_)
-            | Value::RedisUrls(_) => None,
+            | Value::RedisUrls(_)
+            | Value::HistoryUrl(_) => None,
         })
+    }
+
+    pub(super) fn history_url(&mut self, key: &str) -> HistoryUrl {
+        self.take(key, |it| if let Value::HistoryUrl(url) = it { Some(url) } else { None })
     }
 
     /// The servers; none where none is named.
@@ -207,7 +218,8 @@ impl Values {
             | Value::Address(_)
             | Value::Choice(_)
             | Value::Text(_)
-            | Value::List(_) => None,
+            | Value::List(_)
+            | Value::HistoryUrl(_) => None,
         })
     }
 

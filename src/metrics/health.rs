@@ -1,5 +1,6 @@
 //! What the process says of itself: alive, ready, and how it runs, in Spring's shape.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
@@ -52,6 +53,8 @@ pub struct Health {
     /// One bit for each shard whose relay carries messages.
     relays_up: AtomicU64,
     redis: Option<&'static str>,
+    history: Option<&'static str>,
+    is_history_up: AtomicBool,
     driver: &'static str,
     driver_note: String,
     kernel: String,
@@ -73,6 +76,8 @@ impl Health {
             shards_count,
             relays_up: AtomicU64::new(0),
             redis: None,
+            history: None,
+            is_history_up: AtomicBool::new(false),
             driver,
             driver_note,
             kernel,
@@ -92,6 +97,19 @@ impl Health {
         self
     }
 
+    /// The same process with a store of the history, of this name: it is down until
+    /// [`Health::set_history`].
+    #[must_use]
+    pub fn with_history(mut self, name: &'static str) -> Self {
+        self.history = Some(name);
+        self
+    }
+
+    /// The store of the history is there, or away.
+    pub fn set_history(&self, is_up: bool) {
+        self.is_history_up.store(is_up, Relaxed);
+    }
+
     /// The relay of the shard with this number carries messages.
     pub fn relay_up(&self, shard: usize) {
         self.relays_up.fetch_or(1 << shard, Relaxed);
@@ -108,7 +126,15 @@ impl Health {
 
     /// Whether something is away that the process can be without for a while.
     fn is_degraded(&self) -> bool {
+        self.is_redis_away() || self.is_history_away()
+    }
+
+    fn is_redis_away(&self) -> bool {
         self.redis.is_some() && self.relays_up_count() < self.shards_count
+    }
+
+    fn is_history_away(&self) -> bool {
+        self.history.is_some() && !self.is_history_up.load(Relaxed)
     }
 
     /// A shard serves; with the last one the process does.
@@ -189,6 +215,11 @@ impl Health {
                     "details": { "up": shards_up, "configured": self.shards_count },
                 },
             });
+            if let Some(store) = self.history {
+                let status = if self.is_history_away() { "DOWN" } else { "UP" };
+                document["components"]["history"] =
+                    json!({ "status": status, "details": { "store": store } });
+            }
             document["details"] = json!({
                 "driver": self.driver,
                 "driverNote": self.driver_note,
@@ -204,7 +235,7 @@ impl Health {
             return json!({ "status": "UP", "details": { "mode": "embedded" } });
         };
         json!({
-            "status": if self.is_degraded() { "DOWN" } else { "UP" },
+            "status": if self.is_redis_away() { "DOWN" } else { "UP" },
             "details": {
                 "mode": mode,
                 "up": self.relays_up_count(),

@@ -19,6 +19,7 @@ pub mod document;
 pub mod drain;
 pub mod emf;
 pub mod health;
+mod refusal;
 pub mod relay;
 pub mod text;
 pub mod turn;

@@ -40,6 +40,7 @@ mod auth;
 mod banner;
 mod certificates;
 mod emf;
+mod history;
 mod host;
 mod keys;
 pub mod logs;
@@ -89,6 +90,8 @@ struct Running {
     keys: mpsc::Sender<()>,
     /// The certificate, where the public listener has one.
     reload: Option<certificates::Reload>,
+    /// Stores messages, where they are stored.
+    history: Option<history::Keeper>,
 }
 
 fn start(loaded: &Loaded) -> Result<Running, StartError> {
@@ -106,9 +109,10 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let counters: Arc<[Arc<ShardCounters>]> =
         (0..cores).map(|_| Arc::new(ShardCounters::default())).collect();
     let health = Health::new(cores, driver.as_str(), driver_note, host::kernel());
-    let health = Arc::new(with_relay(health, &counters, resolved.relay));
+    let health = Arc::new(with_needs(health, &counters, resolved.relay, settings));
     let (mut mailboxes, doorbells) = Mailboxes::connect(cores, settings.relay.mailbox_messages);
     let outside = Mailboxes::open(&mut mailboxes, &doorbells);
+    let history = history::Keeper::start(settings, &mut mailboxes, &doorbells, &health, clock)?;
     let asks = Mailboxes::open_asks(&mut mailboxes, &doorbells);
     let operator = Operator::start(settings, clock, &mut mailboxes, &doorbells)?;
     seats::start(settings, &live, clock, &mut mailboxes, &doorbells)?;
@@ -116,8 +120,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     // Before the first shard, so that no signal finds the default handler.
     listen_for_signals(sender.clone())?;
 
-    let public = listeners.first().and_then(|it| it.local_addr().ok());
-    let admin_address = admin.first().and_then(|it| it.local_addr().ok());
+    let [public, admin_address] = [&listeners, &admin].map(|it| it.first()?.local_addr().ok());
     let home_seed = host::random_seed();
     let links = start_links(settings)?;
     let (certificates, reload) = certificates::load(settings.tls.as_ref(), cores)?;
@@ -164,11 +167,17 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
         settings,
         host: &host,
     });
-    Ok(Running { health, counters, shards, events, live, emf, keys, reload })
+    Ok(Running { health, counters, shards, events, live, emf, keys, reload, history })
 }
 
-/// Tells health and counters which relay this is.
-fn with_relay(health: Health, counters: &[Arc<ShardCounters>], mode: RelayMode) -> Health {
+/// Tells health and counters which relay this is, and health of the store.
+fn with_needs(
+    health: Health,
+    counters: &[Arc<ShardCounters>],
+    mode: RelayMode,
+    settings: &Settings,
+) -> Health {
+    let health = history::with_store(health, settings);
     match mode {
         RelayMode::PubSub | RelayMode::Sharded => health.with_redis(mode.as_str()),
         RelayMode::Auto | RelayMode::Embedded => {
@@ -346,6 +355,9 @@ impl Running {
                 }
                 Err(_) => break,
             }
+        }
+        if let Some(history) = self.history.take() {
+            history.end();
         }
         if let Some(emf) = self.emf.take() {
             emf.end();

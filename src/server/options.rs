@@ -57,7 +57,9 @@ pub(super) fn shard_options(
     let settings = &loaded.settings;
     let rules = loaded.rules().map_err(|error| StartError(error.to_string()))?;
     let limits = &settings.limits;
-    let routes: Vec<RouteOptions> = settings.routes.iter().map(route).collect();
+    let has_history = !settings.relay.is_redis();
+    let routes: Vec<RouteOptions> =
+        settings.routes.iter().map(|it| route(it, has_history)).collect();
     let router =
         Router::new(&routes, limits.destination_bytes).map_err(|error| StartError(error.0))?;
     let schema = |it: &RouteSettings| it.schema.as_ref().map(|it| it.schema.clone());
@@ -116,6 +118,7 @@ pub(super) fn shard_options(
         },
         mailbox_max: settings.relay.mailbox_messages,
         redis: redis_options(settings, resolved.cores, origin).map(Arc::new),
+        history: has_history.then(|| settings.history.url.name()),
     })
 }
 
@@ -170,12 +173,12 @@ fn admission(settings: &Settings, cores: usize) -> Result<Admission, StartError>
     })
 }
 
-fn route(route: &RouteSettings) -> RouteOptions {
+fn route(route: &RouteSettings, has_history: bool) -> RouteOptions {
     let to = match &route.to {
         RouteTarget::Destination(to) => RouteTo::Destination(to.clone()),
         RouteTarget::Stream(stream) => RouteTo::Stream(stream.clone()),
     };
-    RouteOptions { pattern: route.pattern.clone(), to }
+    RouteOptions { pattern: route.pattern.clone(), to, history: has_history && route.history }
 }
 
 /// The relay through Redis, where one is configured; `origin` names this process there.

@@ -6,6 +6,7 @@ use std::panic::catch_unwind;
 use std::sync::Arc;
 
 use crate::broker::close::CloseReason;
+use crate::broker::publication::Place;
 use crate::broker::refusal::Code;
 use crate::broker::refusal::Refusal;
 use crate::broker::relay::Target;
@@ -25,6 +26,7 @@ use crate::metrics;
 use crate::proto::ws;
 use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Phase;
+use crate::shard::replay::Whose;
 use crate::shard::state::Owed;
 use crate::shard::state::Shard;
 use crate::stdx::bytes::Shared;
@@ -92,21 +94,29 @@ impl Shard {
         session: &mut Session,
         subscribe: Subscribe,
     ) {
-        let Subscribe { id: name, shown_id, interest, version, receipt } = subscribe;
+        let Subscribe { id: name, shown_id, interest, version, receipt, replay } = subscribe;
+        let is_replaying = replay.is_some() && self.options.history.is_some();
         let slot = Slot(id.0.index);
         let (inserted, target) = match &interest {
             Interest::Exact { channel, shown } => {
-                let format = Format { id: shown_id.as_deref(), version, shown: shown.as_deref() };
+                let format = Format {
+                    id: shown_id.as_deref(),
+                    version,
+                    shown: shown.as_deref(),
+                    is_replaying,
+                };
                 let inserted = self.table.insert_exact(channel, slot, format);
                 (inserted, Target::Channel(channel.as_str().into()))
             }
             Interest::Pattern(pattern) => {
-                let format = Format { id: shown_id.as_deref(), version, shown: None };
+                let format =
+                    Format { id: shown_id.as_deref(), version, shown: None, is_replaying: false };
                 let inserted = self.table.insert_pattern(pattern, slot, format);
                 (inserted, Target::Pattern(pattern.as_str().into()))
             }
         };
-        let token = self.needs_answer(receipt.as_deref()).then(|| {
+        let needs_answer = is_replaying || self.needs_answer(receipt.as_deref());
+        let token = needs_answer.then(|| {
             self.owe(Owed {
                 to: id,
                 receipt,
@@ -114,8 +124,25 @@ impl Shard {
                 subscription: Some((name.clone(), inserted.subscription)),
                 missing_count: 1,
                 refusal: None,
+                // Where nothing is stored, nothing was recovered.
+                answer: replay.map_or(Answer::Done, |_| Answer::Recovered(false, None)),
+                is_single: true,
             })
         });
+        if let (Some(wish), Some(token), Interest::Exact { channel, shown }) =
+            (replay.filter(|_| is_replaying), token, interest)
+        {
+            let whose = Whose {
+                to: id,
+                name: name.clone(),
+                key: inserted.subscription,
+                channel: channel.into(),
+                shown: shown.map(String::into_boxed_str),
+                shown_id,
+                version,
+            };
+            self.replays.begin(token, wish, whose);
+        }
         if inserted.first || token.is_some() {
             self.relay.subscribe(now.instant, target, token);
         }
@@ -128,6 +155,9 @@ impl Shard {
 
     /// Takes a subscription out of the table and, with the last one, the interest from the relay.
     pub(super) fn remove_subscription(&mut self, now: Now, key: SubscriptionKey) {
+        if !self.replays.is_empty() {
+            self.replays.cancel(key);
+        }
         let target = match self.table.target(key) {
             table::Target::Exact(channel) => Target::Channel(channel.into()),
             table::Target::Pattern(pattern) => Target::Pattern(pattern.into()),
@@ -150,7 +180,13 @@ impl Shard {
             Publications::Many(publications) => publications.len(),
         };
         tracing::trace!(?id, %destination, receipt = receipt.as_deref(), "said");
-        let token = self.needs_answer(receipt.as_deref()).then(|| {
+        let has_history = match &publications {
+            Publications::One(publication) => publication.history.is_some(),
+            Publications::Many(publications) => publications.iter().any(|it| it.history.is_some()),
+        };
+        // The store may refuse.
+        let needs_answer = has_history || self.needs_answer(receipt.as_deref());
+        let token = needs_answer.then(|| {
             self.owe(Owed {
                 to: id,
                 receipt,
@@ -158,6 +194,8 @@ impl Shard {
                 subscription: None,
                 missing_count,
                 refusal: None,
+                answer: Answer::Done,
+                is_single: missing_count == 1,
             })
         });
         match publications {
@@ -184,12 +222,15 @@ impl Shard {
 
     /// One of the things that an answer waits for is done.
     pub(super) fn settle_token(&mut self, now: Now, token: Token) {
-        self.answer(now, token, None);
+        if self.replays.has(token) {
+            return self.start_replay(token);
+        }
+        self.answer(now, token, Answer::Done);
     }
 
     /// One of the things that an answer waits for is refused.
     pub(super) fn refuse_token(&mut self, now: Now, token: Token, refusal: Refusal) {
-        self.answer(now, token, Some(refusal));
+        self.answer(now, token, Answer::Refused(refusal));
     }
 
     /// Refuses what the relay has not answered, oldest first: the end has come.
@@ -209,19 +250,29 @@ impl Shard {
     }
 
     /// With the last thing the client gets its answer: the receipt, or the first refusal.
-    fn answer(&mut self, now: Now, token: Token, refusal: Option<Refusal>) {
+    pub(super) fn answer(&mut self, now: Now, token: Token, answer: Answer) {
         let Some(owed) = self.owed.get_mut(&token) else {
+            let refusal = match answer {
+                Answer::Refused(refusal) => Some(refusal),
+                Answer::Done | Answer::Stored(_) | Answer::Recovered(..) => None,
+            };
             return self.inquiries.sayings.answer(token, refusal);
         };
         owed.missing_count -= 1;
-        owed.refusal = owed.refusal.take().or(refusal);
+        match answer {
+            Answer::Done => {}
+            Answer::Refused(refusal) => {
+                owed.refusal.get_or_insert(refusal);
+            }
+            answer @ (Answer::Stored(_) | Answer::Recovered(..)) => owed.answer = answer,
+        }
         if 0 < owed.missing_count {
             return;
         }
         let Some(owed) = self.owed.remove(&token) else {
             return;
         };
-        let Owed { to, receipt, destination, subscription, refusal, .. } = owed;
+        let Owed { to, receipt, destination, subscription, refusal, answer, is_single, .. } = owed;
         let options = Arc::clone(&self.options);
         self.with_session(now, to, |session, outputs| match (refusal, receipt) {
             (Some(refusal), receipt) => {
@@ -230,7 +281,11 @@ impl Shard {
                 let context = (&options.session, now.instant);
                 session.handle_refused(asked, subscription, refusal, context, outputs);
             }
-            (None, Some(receipt)) => session.handle_settled(&receipt, outputs),
+            (None, Some(receipt)) => {
+                let more = headers_of(&answer, options.history, is_single);
+                let more: Vec<_> = more.iter().map(|(name, it)| (*name, it.as_str())).collect();
+                session.handle_settled(&receipt, &more, outputs);
+            }
             (None, None) => {}
         });
     }
@@ -272,6 +327,44 @@ impl Shard {
     }
 }
 
+/// What became of one of the things that a client waits for.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// It is done.
+    Done,
+    /// It is refused.
+    Refused(Refusal),
+    /// It is stored, at this place.
+    Stored(Place),
+    /// Its replay has ended, with all or not, at this place.
+    Recovered(bool, Option<Place>),
+}
+
+/// What a RECEIPT says besides its name.
+fn headers_of(
+    answer: &Answer,
+    store: Option<&'static str>,
+    is_single: bool,
+) -> Vec<(&'static str, String)> {
+    let mut headers = Vec::new();
+    let place = match answer {
+        Answer::Done | Answer::Refused(_) => None,
+        Answer::Stored(place) => {
+            headers.extend(store.map(|it| ("stored", it.to_owned())));
+            Some(*place).filter(|_| is_single)
+        }
+        Answer::Recovered(is_complete, place) => {
+            headers.push(("recovered", is_complete.to_string()));
+            *place
+        }
+    };
+    if let Some(place) = place {
+        headers.push(("seq", place.seq.to_string()));
+        headers.push(("epoch", place.epoch.to_string()));
+    }
+    headers
+}
+
 /// What a SUBSCRIBE asked for, as the client named it.
 fn shown_of(interest: &Interest) -> &str {
     match interest {
@@ -286,6 +379,7 @@ fn label_of(code: Code) -> metrics::Refusal {
         Code::Forbidden => metrics::Refusal::Forbidden,
         Code::BadDestination => metrics::Refusal::BadDestination,
         Code::BadPattern => metrics::Refusal::BadPattern,
+        Code::BadHistory => metrics::Refusal::BadHistory,
         Code::Limit => metrics::Refusal::Limit,
         Code::Rate => metrics::Refusal::Rate,
         Code::Transaction => metrics::Refusal::Transaction,
@@ -294,5 +388,9 @@ fn label_of(code: Code) -> metrics::Refusal {
         Code::RelayUnavailable => metrics::Refusal::RelayUnavailable,
         Code::RelayUnknown => metrics::Refusal::RelayUnknown,
         Code::RelayRefused => metrics::Refusal::RelayRefused,
+        Code::StoreUnavailable => metrics::Refusal::StoreUnavailable,
+        Code::StoreFull => metrics::Refusal::StoreFull,
+        Code::StoreUnknown => metrics::Refusal::StoreUnknown,
+        Code::StoreRefused => metrics::Refusal::StoreRefused,
     }
 }

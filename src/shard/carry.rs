@@ -22,6 +22,7 @@ impl Core {
         if shard.has_asks() {
             self.asked.notify();
         }
+        mailboxes.receive_said(now, &mut shard);
         mailboxes.send(now, &mut shard);
         let has_taken = mailboxes.receive(now, &mut shard);
         self.time_fan_out(now, &mut shard);

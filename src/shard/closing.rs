@@ -254,7 +254,7 @@ fn error_of(reason: CloseReason) -> Option<ConnectionError> {
         CloseReason::Stomp(_) | CloseReason::Protocol => ConnectionError::Stomp,
         CloseReason::RefusalLimit => ConnectionError::Refusals,
         CloseReason::TokenStale | CloseReason::TokenRefused => ConnectionError::Token,
-        CloseReason::Crowded => ConnectionError::Crowded,
+        CloseReason::Crowded | CloseReason::Full => ConnectionError::Crowded,
         CloseReason::SlowConsumer | CloseReason::OutboxTotal => ConnectionError::SlowConsumer,
         CloseReason::NoFirstFrame => ConnectionError::FirstFrame,
         CloseReason::HeartBeatLost => ConnectionError::HeartBeat,

@@ -18,6 +18,12 @@ impl Shard {
         publication: &Arc<Publication>,
         audience: &Audience,
     ) {
+        if !self.replays.is_empty() && !matches!(audience, Audience::Pattern(_)) {
+            self.meet_live(now, publication);
+            if publication.history.is_some() {
+                self.replays.note(publication);
+            }
+        }
         let Self { table, connections, dirty, slow, wheel, options, meter, .. } = self;
         let bytes_max = options.outbox_bytes_max;
         // An outbox that is not empty is looked at again no later than this.
@@ -30,7 +36,7 @@ impl Shard {
             Audience::Exact => table.exact_groups(&publication.channel),
             Audience::Pattern(pattern) => table.pattern_groups(pattern),
         };
-        for group in groups {
+        for group in groups.filter(|it| !it.is_replaying()) {
             let frame = encoder.encode(group.version(), group.shown(), group.subscription_line());
             for member in group.members() {
                 let slot = member.slot.0;

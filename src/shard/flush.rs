@@ -51,6 +51,7 @@ impl Shard {
     #[must_use]
     pub fn has_output(&self) -> bool {
         let has_output = !self.dirty.is_empty() || !self.actions.is_empty() || self.has_mail();
+        let has_output = has_output || self.has_records_or_reads();
         // What the relay's links have to do is not looked for here: it is done with each flush.
         has_output || self.relay.has_links()
     }
@@ -71,12 +72,15 @@ impl Shard {
         self.counters.bytes_sent.add(sent_bytes as u64);
         if !connection.outbox.is_empty() {
             self.mark_dirty(id);
+            self.resume_replays(now, id);
         } else if let Phase::Closing(closing) = &mut connection.phase
             && closing.ws.is_none()
             && !closing.is_write_ended
         {
             closing.is_write_ended = true;
             self.actions.push_back((id, Action::EndWrite));
+        } else {
+            self.resume_replays(now, id);
         }
     }
 

@@ -43,5 +43,6 @@ impl Shard {
         assert!(self.connections.is_empty() && self.owed.is_empty());
         assert!(self.table.subscriptions_count() == 0 && self.relay.is_empty());
         assert!(self.meter.bytes() == 0 && self.seats.is_empty() && self.user_paces.is_empty());
+        self.replays.check_empty();
     }
 }

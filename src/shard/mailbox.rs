@@ -21,6 +21,7 @@ use crate::broker::relay::Reply;
 use crate::broker::relay::Request;
 use crate::broker::relay::ShardId;
 use crate::broker::seats::UserSeats;
+use crate::history::Port;
 use crate::shard::ask::Answer;
 use crate::shard::ask::Ask;
 use crate::shard::ask::Question;
@@ -71,6 +72,8 @@ pub struct Mailboxes {
     notices: Vec<Consumer<Notice>>,
     asks: Option<mpsc::Receiver<Ask>>,
     lacks_key: Arc<AtomicBool>,
+    /// To the store of the history, where there is one.
+    history: Option<Port>,
     news: Option<mpsc::SyncSender<Vec<UserSeats>>>,
 }
 
@@ -167,6 +170,7 @@ impl Mailboxes {
                 notices: Vec::new(),
                 asks: None,
                 lacks_key: Arc::clone(&lacks_key),
+                history: None,
                 news: None,
             })
             .collect();
@@ -195,6 +199,20 @@ impl Mailboxes {
             notices.push(end);
         }
         Outside { doorbells: Arc::clone(doorbells), notices, lacks_key }
+    }
+
+    /// Opens the way from all shards to the store of the history.
+    pub fn open_history(all: &mut [Self], ports: Vec<Port>) {
+        for (mailboxes, port) in all.iter_mut().zip(ports) {
+            mailboxes.history = Some(port);
+        }
+    }
+
+    /// Hands the shard what the store of the history says.
+    pub fn receive_said(&mut self, now: Now, shard: &mut Shard) {
+        while let Some(said) = self.history.as_mut().and_then(Port::poll_said) {
+            shard.handle_said(now, said);
+        }
     }
 
     /// Opens the way for questions to all shards of `connect`.
@@ -261,11 +279,31 @@ impl Mailboxes {
     /// waited for that.
     pub fn send(&mut self, now: Now, shard: &mut Shard) {
         loop {
+            // Before the mail: whoever hears of a message finds it in the store.
+            self.send_history(shard);
             self.send_waiting(shard);
             // Mail that is left waits for a full ring, whose reader rings our bell.
             if shard.has_mail() || !shard.handle_mail_sent(now) {
-                return;
+                break;
             }
+        }
+        self.send_history(shard);
+    }
+
+    /// Hands the last things over to the store of the history, and closes the way there: its
+    /// thread ends with the last of them.
+    pub fn end_history(&mut self, shard: &mut Shard) {
+        self.send_history(shard);
+        self.history = None;
+    }
+
+    /// Hands over what is to be stored and read.
+    pub fn send_history(&mut self, shard: &mut Shard) {
+        if let Some(port) = &mut self.history
+            && shard.has_records_or_reads()
+        {
+            port.send_records(|| shard.poll_record());
+            port.send_reads(|| shard.poll_read());
         }
     }
 

@@ -7,16 +7,19 @@
 //! monoio runtime; the simulation in `tests/sim` carries them by the numbers of a seed.
 //!
 //! Read `state` (what a shard is), `connection`, `handshake` (HTTP), `admission`, `ingest` (bytes
-//! to frames), `apply` (frames to effects), `auth`, `relay`, `fanout`, `flush`, `closing`, `drain`,
-//! `timers`, `ask` with `inquiry` and `saying`, then `mailbox`, `runtime`, `carry`, `polled` and
-//! `ending`, `link` (connections to Redis) and `secure` (TLS of the listener).
+//! to frames), `apply` (frames to effects), `auth`, `relay`, `fanout`, `replay`, `watch`,
+//! `caught_up`, `flush`, `closing`, `drain`, `timers`, `ask` with `inquiry` and `saying`, then
+//! `mailbox`, `runtime`, `accepting`, `carry`,
+//! `polled` and `ending`, `link` (connections to Redis) and `secure` (TLS of the listener).
 #![forbid(unsafe_code)]
 
+mod accepting;
 mod admission;
 mod apply;
 mod ask;
 mod auth;
 mod carry;
+mod caught_up;
 mod closing;
 mod connection;
 mod drain;
@@ -34,6 +37,7 @@ pub mod mailbox;
 mod polled;
 mod rates;
 mod relay;
+mod replay;
 pub mod runtime;
 mod saying;
 pub mod secure;
@@ -45,6 +49,7 @@ mod tasks;
 mod timers;
 mod turns;
 mod waiting;
+mod watch;
 
 pub use admission::Admission;
 pub use admission::ProxyProtocol;

@@ -18,6 +18,7 @@ use crate::broker::relay::redis::State;
 use crate::broker::relay::redis::Taken;
 use crate::metrics::IS_METERED;
 use crate::metrics::RelayDropped;
+use crate::shard::apply::Answer;
 use crate::shard::state::Shard;
 use crate::shard::state::TICK;
 use crate::stdx::time::Instant;
@@ -96,9 +97,13 @@ impl Shard {
                     self.deliver(now, &publication, &audience);
                 }
                 Event::Settled(token) => self.settle_token(now, token),
+                Event::Stored(token, place) => self.answer(now, token, Answer::Stored(place)),
                 Event::Refused(token, refusal) => self.refuse_token(now, token, refusal),
                 Event::Control(control) => self.handle_control(now, &control),
             }
+        }
+        while let Some(token) = self.replays.poll_cancelled() {
+            self.answer(now, token, Answer::Recovered(false, None));
         }
         self.close_slow(now);
         self.hold_total(now);

@@ -12,7 +12,7 @@ use crate::shard::connection::Phase;
 use crate::shard::state::Shard;
 
 impl Shard {
-    /// The span of a connection; `session` is the one that is worked on, and so not in its place.
+    /// The span of a connection; `session` is the one that is worked on and not in its place.
     pub(super) fn span(&self, id: ConnectionId, session: Option<&Session>) -> Span {
         let connection = self.connections.get(id.0);
         let in_place = connection.and_then(|it| match &it.phase {

@@ -45,6 +45,7 @@ use crate::shard::flush::Action;
 use crate::shard::inquiry::Inquiries;
 use crate::shard::log_limit::LogLimit;
 use crate::shard::rates::UserPaces;
+use crate::shard::replay::Replays;
 use crate::shard::waiting::Waiting;
 use crate::stdx::bytes::Meter;
 use crate::stdx::bytes::Shared;
@@ -111,6 +112,8 @@ pub struct Options {
     pub mailbox_max: usize,
     /// The relay through Redis; `None` is the embedded one.
     pub redis: Option<Arc<RedisOptions>>,
+    /// What RECEIPTs call the store of the history, where there is one.
+    pub history: Option<&'static str>,
 }
 
 /// Who a shard is among the shards of its process.
@@ -168,6 +171,7 @@ pub struct Shard {
     pub(super) log_limit: LogLimit,
     pub(super) audit_limit: LogLimit,
     pub(super) seats: Seats,
+    pub(super) replays: Replays,
     pub(super) handshakes_pace: Pace,
     pub(super) ahead: Ahead,
     pub(super) waiting: Waiting,
@@ -196,6 +200,10 @@ pub(super) struct Owed {
     pub(super) missing_count: usize,
     /// The first of the things that was refused.
     pub(super) refusal: Option<Refusal>,
+    /// What the last of them was answered with.
+    pub(super) answer: crate::shard::apply::Answer,
+    /// Whether it was for one thing alone.
+    pub(super) is_single: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -264,6 +272,7 @@ impl Shard {
                 let seats = Seats::new(*id, counters.len(), *home_seed, options.admission.seats);
                 if options.redis.is_some() { seats.with_news() } else { seats }
             },
+            replays: Replays::default(),
             handshakes_pace: Pace::default(),
             ahead: Ahead::default(),
             waiting: Waiting::default(),

@@ -14,7 +14,7 @@ use crate::shard::tasks::yield_once;
 const SHARE: Duration = Duration::from_millis(1);
 /// Turns in a row after which timers are looked at, which the runtime does when no task is left to
 /// run.
-const TURNS_IN_A_ROW_MAX: u32 = 16;
+const TURNS_IN_A_ROW_MAX: u32 = 4;
 /// Time after which what operators ask goes on later; one step takes less by far.
 const ASKS_SHARE: Duration = Duration::from_micros(250);
 /// How much later: clients come first.
@@ -47,7 +47,7 @@ impl Core {
             }
         }
         self.flush.notify();
-        shard.has_waiting()
+        shard.has_waiting(self.clock.instant())
     }
 
     /// Answers operators, whenever they ask.

@@ -16,6 +16,7 @@ fn world() -> World {
         let row = |pattern: &str, to: &str| RouteOptions {
             pattern: pattern.into(),
             to: RouteTo::Destination(to.into()),
+            history: false,
         };
         let rows = [row("/app/room.{room}", "/topic/{room}"), row("/app/**", "/topic/any")];
         let router = Router::new(&rows, 512).expect("good routes");

@@ -98,6 +98,7 @@ impl Plan {
         let row = |pattern: &str, to: &str| RouteOptions {
             pattern: pattern.into(),
             to: RouteTo::Destination(to.into()),
+            history: false,
         };
         let routes = [
             row("/app/room.{room}", "/topic/room.{room}"),
@@ -149,6 +150,7 @@ impl Plan {
             },
             mailbox_max: self.mailbox_max,
             redis: None,
+            history: None,
         }
     }
 }

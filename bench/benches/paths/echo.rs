@@ -118,6 +118,7 @@ fn shard(is_guarded: bool) -> Shard {
     let route = RouteOptions {
         pattern: "/app/room.{room}".into(),
         to: RouteTo::Destination("/topic/room.{room}".into()),
+        history: false,
     };
     let defaults = options::defaults();
     let options = Options {

@@ -121,7 +121,7 @@ fn message_encode(bytes: usize) -> Box<dyn FnMut()> {
 }
 
 fn format(id: &str) -> Format<'_> {
-    Format { id: Some(id), version: Version::V1_2, shown: None }
+    Format { id: Some(id), version: Version::V1_2, shown: None, is_replaying: false }
 }
 
 fn table_insert_and_remove() -> Box<dyn FnMut()> {

@@ -30,8 +30,10 @@ use crate::broker::relay::Reply;
 use crate::broker::relay::Request;
 use crate::broker::relay::SHARDS_MAX;
 use crate::broker::relay::ShardId;
+use crate::broker::relay::Stored;
 use crate::broker::relay::Target;
 use crate::broker::relay::Token;
+use crate::broker::relay::book::Book;
 use crate::policy::pattern::Pattern;
 
 /// One shard's side of the embedded relay, and its part as home of the channels that hash to it.
@@ -55,6 +57,8 @@ pub struct Embedded {
     requests: Vec<VecDeque<Request>>,
     replies: Vec<VecDeque<Reply>>,
     events: VecDeque<Event>,
+    /// Of the channels with a history.
+    book: Book,
 }
 
 #[derive(Debug)]
@@ -86,6 +90,7 @@ impl Embedded {
             requests: (0..shards_count).map(|_| VecDeque::new()).collect(),
             replies: (0..shards_count).map(|_| VecDeque::new()).collect(),
             events: VecDeque::new(),
+            book: Book::default(),
         }
     }
 
@@ -177,9 +182,29 @@ impl Embedded {
             if !self.has_reply_room() {
                 return None;
             }
+            if let Some((to, reply)) = self.book.poll_answer() {
+                self.reply(to, reply);
+                continue;
+            }
             let request = self.local.pop_front()?;
             self.handle_request(self.me, request);
         }
+    }
+
+    /// What the store of the history has said.
+    pub fn handle_stored(&mut self, stored: Stored) {
+        self.book.handle_stored(stored);
+    }
+
+    /// The next publication to be stored.
+    pub fn poll_record(&mut self) -> Option<Arc<Publication>> {
+        self.book.poll_record()
+    }
+
+    /// Whether publications wait to be stored.
+    #[must_use]
+    pub fn has_records(&self) -> bool {
+        self.book.has_records()
     }
 
     /// Whether mail for another shard waits here.
@@ -200,6 +225,7 @@ impl Embedded {
     pub fn is_empty(&self) -> bool {
         let is_home_empty = self.channels.is_empty() && self.patterns.count() == 0;
         let is_quiet = self.local.is_empty() && self.events.is_empty() && !self.has_mail();
+        let is_quiet = is_quiet && self.book.is_empty();
         self.interests.is_empty() && is_home_empty && is_quiet
     }
 
@@ -217,13 +243,18 @@ impl Embedded {
         match request {
             Request::Seat(_) => {}
             Request::Publish { publication, token } => {
+                let has_history = publication.history.is_some();
+                if has_history && !self.book.take(&publication, token.map(|it| (from, it))) {
+                    return;
+                }
                 let mut shards = self.channels.get(&*publication.channel).copied().unwrap_or(0);
                 if publication.channel.starts_with('/') {
                     for key in self.patterns.matches(&publication.channel, &mut self.walk) {
                         shards |= self.patterns.get(*key).copied().unwrap_or(0);
                     }
                 }
-                if let Some(token) = token {
+                // With a history it is the commit that answers.
+                if let Some(token) = token.filter(|_| !has_history) {
                     self.reply(from, Reply::Accepted(token));
                 }
                 for to in shards_of(shards) {
@@ -280,6 +311,10 @@ impl Embedded {
         match reply {
             Reply::Seat(_) => {}
             Reply::Accepted(token) => self.events.push_back(Event::Settled(token)),
+            Reply::Stored(token, place) => self.events.push_back(Event::Stored(token, place)),
+            Reply::Refused(token, refusal) => {
+                self.events.push_back(Event::Refused(token, refusal));
+            }
             Reply::Deliver(publication) => {
                 self.events.push_back(Event::Deliver { publication, audience: Audience::All });
             }
@@ -364,6 +399,7 @@ mod tests {
             body_nul: Arc::from(&[0_u8][..]),
             is_text: true,
             forwarded_by: None,
+            history: None,
         })
     }
 
@@ -384,6 +420,7 @@ mod tests {
                         Event::Deliver { publication: it, .. } => {
                             format!("{} {}", it.channel, it.message_id)
                         }
+                        Event::Stored(token, _) => format!("stored {}", token.0),
                         Event::Refused(token, _) => format!("refused {}", token.0),
                         Event::Control(_) => unreachable!("nobody says any"),
                     });

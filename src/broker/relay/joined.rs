@@ -11,6 +11,7 @@ use crate::broker::relay::Redis;
 use crate::broker::relay::Reply;
 use crate::broker::relay::Request;
 use crate::broker::relay::ShardId;
+use crate::broker::relay::Stored;
 use crate::broker::relay::Target;
 use crate::broker::relay::Token;
 use crate::broker::relay::redis::Forward;
@@ -166,6 +167,31 @@ impl Relay {
         match self {
             Self::Embedded(relay) => relay.has_reply_room(),
             Self::Redis(_) => true,
+        }
+    }
+
+    /// What the store of the history has said.
+    pub fn handle_stored(&mut self, stored: Stored) {
+        match self {
+            Self::Embedded(relay) => relay.handle_stored(stored),
+            Self::Redis(_) => {}
+        }
+    }
+
+    /// The next publication to be stored.
+    pub fn poll_record(&mut self) -> Option<Arc<Publication>> {
+        match self {
+            Self::Embedded(relay) => relay.poll_record(),
+            Self::Redis(_) => None,
+        }
+    }
+
+    /// Whether publications wait to be stored.
+    #[must_use]
+    pub fn has_records(&self) -> bool {
+        match self {
+            Self::Embedded(relay) => relay.has_records(),
+            Self::Redis(_) => false,
         }
     }
 

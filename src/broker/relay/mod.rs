@@ -4,18 +4,25 @@
 //! through Redis Pub/Sub. Both are machines without I/O and have one shape: `subscribe`,
 //! `unsubscribe` and `publish` with tokens go in, [`Event`]s come out; [`Relay`] is either.
 
+mod book;
 mod embedded;
 mod joined;
 pub mod redis;
 
 use std::sync::Arc;
 
+use crate::broker::publication::Place;
 use crate::broker::publication::Publication;
 use crate::broker::refusal::Refusal;
 use crate::broker::seats::Answer;
 use crate::broker::seats::Ask;
 
 pub use self::redis::Redis;
+pub use book::KEY_LIFE_MS;
+pub use book::KEYS_MAX;
+pub use book::Kept;
+pub use book::RECORDS_MAX;
+pub use book::Stored;
 pub use embedded::Embedded;
 pub use joined::Relay;
 
@@ -87,6 +94,10 @@ impl Request {
 pub enum Reply {
     /// The publication has its place in the order.
     Accepted(Token),
+    /// The publication is stored, at this place.
+    Stored(Token, Place),
+    /// The publication is not stored, or not known to be.
+    Refused(Token, Refusal),
     /// The interest of this number is known here.
     Confirmed {
         /// In what.
@@ -106,7 +117,11 @@ impl Reply {
     pub fn body_bytes(&self) -> usize {
         match self {
             Self::Deliver(publication) => publication.body().len(),
-            Self::Accepted(_) | Self::Confirmed { .. } | Self::Seat(_) => 0,
+            Self::Accepted(_)
+            | Self::Stored(..)
+            | Self::Refused(..)
+            | Self::Confirmed { .. }
+            | Self::Seat(_) => 0,
         }
     }
 }
@@ -116,6 +131,8 @@ impl Reply {
 pub enum Event {
     /// What this token waited for is done.
     Settled(Token),
+    /// The publication that this token waited for is stored.
+    Stored(Token, Place),
     /// What this token waited for is not done, or not known to be done.
     Refused(Token, Refusal),
     /// Give this to subscribers here.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::broker::close::CloseReason;
 use crate::broker::identity;
 use crate::broker::publication::Origin;
+use crate::broker::publication::Place;
 use crate::broker::publication::Publication;
 use crate::broker::refusal::Code;
 use crate::broker::refusal::Refusal;
@@ -16,6 +17,7 @@ use crate::broker::session::Entry;
 use crate::broker::session::Fault;
 use crate::broker::session::Output;
 use crate::broker::session::Publications;
+use crate::broker::session::Replay;
 use crate::broker::session::Session;
 use crate::broker::session::State;
 use crate::broker::session::Subscribe;
@@ -26,6 +28,12 @@ use crate::broker::session::unknown_transaction;
 use crate::policy::rules::Action;
 use crate::proto::stomp;
 use crate::proto::stomp::Version;
+
+/// Longest `idempotency-key` with its user: a store keeps both in an index.
+const KEY_BYTES_MAX: usize = 1024;
+
+/// Most messages of `history`.
+const REPLAY_COUNT_MAX: u32 = 10_000;
 
 impl Session {
     pub(super) fn send(
@@ -42,12 +50,18 @@ impl Session {
         let receipt = self.receipt_of(frame, context)?;
         self.check_right(Action::Send, destination, context)?;
         let delivery = context.router.resolve_send(destination)?;
+        let key = frame.headers.get("idempotency-key").filter(|_| delivery.has_history);
+        if key.is_some_and(|it| KEY_BYTES_MAX < self.user.len() + 1 + it.len()) {
+            let text = format!("idempotency-key and user are longer than {KEY_BYTES_MAX} bytes");
+            return Err(Refusal::new(Code::Limit, text).into());
+        }
         context.router.check_body(destination, frame.body)?;
         *context.messages_count += 1;
         let origin = Origin {
             node: context.node,
             number: *context.messages_count,
             session: &self.id,
+            scope: &self.user,
             user: (self.is_named && identity::is_plain_value(&self.user)).then_some(&*self.user),
             unix_ms: context.now.unix_ms,
             received_at: context.now.instant,
@@ -99,6 +113,11 @@ impl Session {
         let receipt = self.receipt_of(frame, context)?;
         self.check_right(Action::Subscribe, destination, context)?;
         let interest = context.router.resolve_subscribe(destination, &self.user)?;
+        let replay = replay_of(frame)?;
+        if replay.is_some() && matches!(interest, Interest::Pattern(_)) {
+            let text = "a pattern has no history; subscribe to one destination";
+            return Err(Refusal::new(Code::BadHistory, text).into());
+        }
         let is_new = !self.subscriptions.contains_key(id);
         if is_new && context.options.subscriptions_max <= self.subscriptions.len() {
             let text = format!(
@@ -129,6 +148,7 @@ impl Session {
             interest,
             version: self.version,
             receipt,
+            replay,
         }));
         if is_late {
             self.warn(shown_id.unwrap_or(""), context.now, out);
@@ -242,4 +262,30 @@ impl Session {
         }
         out.push(Output::Close(CloseReason::Disconnected));
     }
+}
+
+/// What a SUBSCRIBE wants of the history.
+fn replay_of(frame: &stomp::Frame<'_>) -> Result<Option<Replay>, Refusal> {
+    if let Some(since) = frame.headers.get("since") {
+        let numbers = since.split_once(':');
+        let place = numbers
+            .and_then(|(epoch, seq)| Some(Place { epoch: number(epoch)?, seq: number(seq)? }));
+        let wrong = || Refusal::new(Code::BadHistory, "since is <epoch>:<seq> of a message");
+        return place.map(|it| Some(Replay::Since(it))).ok_or_else(wrong);
+    }
+    let Some(count) = frame.headers.get("history") else { return Ok(None) };
+    let count = number(count).and_then(|it| u32::try_from(it).ok());
+    match count {
+        Some(count) if count <= REPLAY_COUNT_MAX => Ok(Some(Replay::Last(count))),
+        Some(_) | None => {
+            let text = format!("history is a number of messages up to {REPLAY_COUNT_MAX}");
+            Err(Refusal::new(Code::BadHistory, text))
+        }
+    }
+}
+
+/// Digits and nothing else, within what a store can hold.
+fn number(text: &str) -> Option<u64> {
+    let is_number = !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit());
+    text.parse().ok().filter(|it| is_number && *it <= i64::MAX.unsigned_abs())
 }

@@ -8,6 +8,7 @@ mod connect;
 mod frames;
 mod leaving;
 mod output;
+mod replayed;
 mod replies;
 mod seen;
 
@@ -35,6 +36,7 @@ pub use crate::broker::session::leaving::Leaving;
 pub use crate::broker::session::output::Asked;
 pub use crate::broker::session::output::Output;
 pub use crate::broker::session::output::Publications;
+pub use crate::broker::session::output::Replay;
 pub use crate::broker::session::output::Subscribe;
 
 /// Longest `receipt`, subscription id or transaction name in bytes.
@@ -251,11 +253,12 @@ impl Session {
     }
 
     /// A receipt that was handed out in an [`Output`] has come true.
-    pub fn handle_settled(&mut self, receipt: &str, out: &mut Vec<Output>) {
+    /// `more` are further headers of the answer.
+    pub fn handle_settled(&mut self, receipt: &str, more: &[(&str, &str)], out: &mut Vec<Output>) {
         assert!(0 < self.receipts_pending);
         self.receipts_pending -= 1;
         if self.state != State::Ended {
-            self.push_receipt(receipt, out);
+            self.push_receipt_with(receipt, more, out);
         }
         self.end_if_settled(out);
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::broker::close::CloseReason;
+use crate::broker::publication::Place;
 use crate::broker::publication::Publication;
 use crate::broker::refusal::Refusal;
 use crate::broker::router::Interest;
@@ -60,6 +61,17 @@ pub struct Subscribe {
     pub version: Version,
     /// The client's name for the receipt.
     pub receipt: Option<Box<str>>,
+    /// What it wants of the history before it is live.
+    pub replay: Option<Replay>,
+}
+
+/// What a SUBSCRIBE wants of the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replay {
+    /// `history`: the last so many.
+    Last(u32),
+    /// `since`: what came behind this place.
+    Since(Place),
 }
 
 /// What a frame asked for, as far as an answer that comes later needs it.

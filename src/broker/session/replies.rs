@@ -38,8 +38,19 @@ impl Session {
     }
 
     pub(super) fn push_receipt(&self, receipt: &str, out: &mut Vec<Output>) {
+        self.push_receipt_with(receipt, &[], out);
+    }
+
+    pub(super) fn push_receipt_with(
+        &self,
+        receipt: &str,
+        more: &[(&str, &str)],
+        out: &mut Vec<Output>,
+    ) {
         let mut bytes = Vec::new();
-        stomp::push_frame(&mut bytes, self.version, "RECEIPT", &[("receipt-id", receipt)], b"");
+        let mut headers = vec![("receipt-id", receipt)];
+        headers.extend_from_slice(more);
+        stomp::push_frame(&mut bytes, self.version, "RECEIPT", &headers, b"");
         out.push(Output::Reply(bytes));
     }
 

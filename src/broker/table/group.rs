@@ -1,8 +1,10 @@
 //! Groups of the table: subscribers of one target whose frames are the same bytes.
 
 use crate::broker::table::DestinationKey;
+use crate::broker::table::GroupKey;
 use crate::broker::table::Slot;
 use crate::broker::table::SubscriptionKey;
+use crate::broker::table::Table;
 use crate::proto::stomp::Version;
 
 /// What a subscriber's frame looks like: subscribers of equal format share one encoded frame.
@@ -14,6 +16,8 @@ pub struct Format<'a> {
     pub version: Version,
     /// The destination to show instead of the publication's own, such as `/user/queue/x`.
     pub shown: Option<&'a str>,
+    /// Not for pushes yet: it is still given what was before them.
+    pub is_replaying: bool,
 }
 
 /// A subscriber in a [`Group`].
@@ -34,6 +38,7 @@ pub struct Group {
     pub(super) text: Box<str>,
     pub(super) line_bytes: u32,
     pub(super) is_shown: bool,
+    pub(super) is_replaying: bool,
     pub(super) version: Version,
     pub(super) destination: DestinationKey,
     /// Where in the destination's groups.
@@ -60,6 +65,12 @@ impl Group {
         self.is_shown.then(|| &self.text[self.line_bytes as usize..])
     }
 
+    /// Whether pushes are not for them yet.
+    #[must_use]
+    pub fn is_replaying(&self) -> bool {
+        self.is_replaying
+    }
+
     /// The subscribers, at least one, in no promised but in a repeatable order.
     #[must_use]
     pub fn members(&self) -> &[Member] {
@@ -68,7 +79,8 @@ impl Group {
 
     pub(super) fn look(&self) -> Look<'_> {
         let (destination, version, is_shown) = (self.destination.0, self.version, self.is_shown);
-        Look { destination, version, line_bytes: self.line_bytes, is_shown, text: &self.text }
+        let (line_bytes, is_replaying) = (self.line_bytes, self.is_replaying);
+        Look { destination, version, line_bytes, is_shown, is_replaying, text: &self.text }
     }
 }
 
@@ -80,5 +92,28 @@ pub(super) struct Look<'a> {
     pub(super) version: Version,
     pub(super) line_bytes: u32,
     pub(super) is_shown: bool,
+    pub(super) is_replaying: bool,
     pub(super) text: &'a str,
+}
+
+/// The groups of a publication, exact ones first; see [`Table::groups`].
+#[derive(Debug)]
+pub struct Groups<'t> {
+    pub(super) table: &'t Table,
+    pub(super) wanted: std::slice::Iter<'t, DestinationKey>,
+    pub(super) groups: std::slice::Iter<'t, GroupKey>,
+}
+
+impl<'t> Iterator for Groups<'t> {
+    type Item = &'t Group;
+
+    fn next(&mut self) -> Option<&'t Group> {
+        loop {
+            if let Some(key) = self.groups.next() {
+                return Some(self.table.group(*key));
+            }
+            let destination = self.wanted.next()?;
+            self.groups = self.table.destinations[destination.0 as usize].groups.iter();
+        }
+    }
 }

@@ -16,6 +16,7 @@ use crate::stdx::hash_index::HashIndex;
 
 pub use group::Format;
 pub use group::Group;
+pub use group::Groups;
 pub use group::Member;
 
 /// A connection's place in its shard.
@@ -194,6 +195,16 @@ impl Table {
         self.group(place.group).members[place.at as usize].slot
     }
 
+    /// What the frames of a subscription look like.
+    ///
+    /// # Panics
+    ///
+    /// If it has ended.
+    #[must_use]
+    pub fn group_of(&self, subscription: SubscriptionKey) -> &Group {
+        self.group(self.subscriptions[subscription.0 as usize].group)
+    }
+
     /// Whether somebody on this core subscribes to `channel`, or to a pattern that matches it.
     #[must_use]
     pub fn has(&self, channel: &str) -> bool {
@@ -268,7 +279,7 @@ impl Table {
     }
 
     fn group_or_insert(&mut self, destination: DestinationKey, format: Format<'_>) -> GroupKey {
-        let Format { id, version, shown } = format;
+        let Format { id, version, shown, is_replaying } = format;
         self.scratch.clear();
         if let Some(id) = id {
             self.scratch.extend_from_slice(b"subscription:");
@@ -279,7 +290,15 @@ impl Table {
         self.scratch.extend_from_slice(shown.unwrap_or_default().as_bytes());
         let text = str::from_utf8(&self.scratch).expect("escaping keeps text UTF-8");
 
-        let look = Look { destination: destination.0, version, line_bytes, is_shown, text };
+        let destination_index = destination.0;
+        let look = Look {
+            destination: destination_index,
+            version,
+            line_bytes,
+            is_shown,
+            is_replaying,
+            text,
+        };
         let hash = self.looks.hash(look);
         if let Some(found) = self.looks.find(hash, |it| self.groups[it as usize].look() == look) {
             return GroupKey(found);
@@ -287,7 +306,8 @@ impl Table {
         let groups = &mut self.destinations[destination.0 as usize].groups;
         let (at, members) = (small(groups.len()), Vec::new());
         let text = text.into();
-        let group = Group { text, line_bytes, is_shown, version, destination, at, members };
+        let group =
+            Group { text, line_bytes, is_shown, is_replaying, version, destination, at, members };
         let key = small(self.groups.insert(group));
         self.looks.insert(hash, key);
         if groups.is_empty() {
@@ -360,28 +380,6 @@ impl Table {
     }
 }
 
-/// The groups of a publication, exact ones first; see [`Table::groups`].
-#[derive(Debug)]
-pub struct Groups<'t> {
-    table: &'t Table,
-    wanted: std::slice::Iter<'t, DestinationKey>,
-    groups: std::slice::Iter<'t, GroupKey>,
-}
-
-impl<'t> Iterator for Groups<'t> {
-    type Item = &'t Group;
-
-    fn next(&mut self) -> Option<&'t Group> {
-        loop {
-            if let Some(key) = self.groups.next() {
-                return Some(self.table.group(*key));
-            }
-            let destination = self.wanted.next()?;
-            self.groups = self.table.destinations[destination.0 as usize].groups.iter();
-        }
-    }
-}
-
 /// Gives memory back once a list uses a quarter of it; so far from the edge that it stays
 /// amortised.
 fn give_back<T>(list: &mut Vec<T>) {
@@ -404,7 +402,7 @@ mod tests {
     use crate::proto::stomp::Version;
 
     const PLAIN: Format<'static> =
-        Format { id: Some("sub-0"), version: Version::V1_2, shown: None };
+        Format { id: Some("sub-0"), version: Version::V1_2, shown: None, is_replaying: false };
 
     fn parse(text: &str) -> Pattern {
         Pattern::parse(text).expect("the test's pattern is good")
@@ -429,7 +427,7 @@ mod tests {
     #[track_caller]
     fn check_line(id: Option<&str>, version: Version, expected: &str) {
         let mut table = Table::new();
-        table.insert_exact("/topic/x", Slot(1), Format { id, version, shown: None });
+        table.insert_exact("/topic/x", Slot(1), Format { id, version, ..PLAIN });
         let lines: Vec<_> = table.groups("/topic/x").map(|it| it.subscription_line()).collect();
         assert_eq!(lines, [expected.as_bytes()]);
     }
@@ -455,6 +453,7 @@ mod tests {
             shown,
             Format { shown: Some(""), ..PLAIN },
             Format { id: None, ..PLAIN },
+            Format { is_replaying: true, ..PLAIN },
             shown,
         ];
         for (slot, format) in (0..).zip(formats) {
@@ -465,9 +464,9 @@ mod tests {
         for group in table.groups("user.42/queue/x") {
             slots.push(group.members().iter().map(|it| it.slot.0).collect());
         }
-        assert_eq!(slots, [vec![0, 1], vec![2], vec![3], vec![4, 7], vec![5], vec![6]]);
+        assert_eq!(slots, [vec![0, 1], vec![2], vec![3], vec![4, 8], vec![5], vec![6], vec![7]]);
         let all: Vec<_> = table.groups("user.42/queue/x").map(Group::shown).collect();
-        assert_eq!(all, [None, None, None, Some("/user/queue/x"), Some(""), None]);
+        assert_eq!(all, [None, None, None, Some("/user/queue/x"), Some(""), None, None]);
     }
 
     #[test]
@@ -574,8 +573,12 @@ mod tests {
         let id = select(vec![None, Some("0"), Some("0"), Some("a:b")]);
         let version = select(vec![Version::V1_0, Version::V1_1, Version::V1_2]);
         let shown = select(vec![None, None, Some("/user/queue/x")]);
-        let format =
-            (id, version, shown).prop_map(|(id, version, shown)| Format { id, version, shown });
+        let format = (id, version, shown).prop_map(|(id, version, shown)| Format {
+            id,
+            version,
+            shown,
+            is_replaying: false,
+        });
         let insert = (select(TARGETS), 0_u32..4, format)
             .prop_map(|(target, slot, format)| Step::Insert { target, slot, format });
         prop_oneof![5 => insert, 4 => any::<usize>().prop_map(Step::Remove)]

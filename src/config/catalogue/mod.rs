@@ -3,6 +3,7 @@
 
 mod admission;
 mod auth;
+mod history;
 mod relay;
 mod text;
 mod tls;
@@ -13,6 +14,7 @@ use crate::config::knob::Knob;
 use admission::LIMITS;
 use admission::PROXIES;
 use auth::AUTH;
+use history::HISTORY;
 use relay::RELAY;
 use tls::TLS;
 
@@ -23,8 +25,14 @@ pub use text::markdown_table;
 pub static KNOBS: &[Knob] = &ALL;
 
 static ALL: [Knob;
-    PROXIES.len() + HEAD.len() + TLS.len() + RELAY.len() + AUTH.len() + LIMITS.len() + TAIL.len()] =
-    joined(&[PROXIES, HEAD, TLS, RELAY, AUTH, LIMITS, TAIL]);
+    PROXIES.len()
+        + HEAD.len()
+        + TLS.len()
+        + RELAY.len()
+        + HISTORY.len()
+        + AUTH.len()
+        + LIMITS.len()
+        + TAIL.len()] = joined(&[PROXIES, HEAD, TLS, RELAY, HISTORY, AUTH, LIMITS, TAIL]);
 
 /// What stands before the sections that have files of their own.
 const HEAD: &[Knob] = &[
@@ -296,8 +304,11 @@ const TAIL: &[Knob] = &[
 ];
 
 /// Keys and sections of the contract that this version does not have, and what is missing for them.
-pub(super) const LATER: &[(&str, &str)] =
-    &[("history", "message history"), ("server.demo", "demo page"), ("state", "state directory")];
+pub(super) const LATER: &[(&str, &str)] = &[
+    ("history.on_failure", "write-ahead stream in Redis"),
+    ("server.demo", "demo page"),
+    ("state", "state directory"),
+];
 
 const HOUR: u64 = 3_600_000;
 const KIB: u64 = 1 << 10;

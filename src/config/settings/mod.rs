@@ -5,6 +5,8 @@
 
 mod admission;
 mod auth;
+mod history;
+mod limits;
 mod relay;
 mod tls;
 
@@ -24,6 +26,8 @@ pub use auth::AuthMode;
 pub use auth::AuthSettings;
 pub use auth::JwtSettings;
 pub use auth::RuleSettings;
+pub use history::HistorySettings;
+pub use limits::LimitSettings;
 pub use relay::Envelope;
 pub use relay::RelayMode;
 pub use relay::RelaySettings;
@@ -42,6 +46,8 @@ pub struct Settings {
     pub tls: Option<TlsSettings>,
     /// `relay.*`
     pub relay: RelaySettings,
+    /// `history.*`
+    pub history: HistorySettings,
     /// `auth.*`
     pub auth: AuthSettings,
     /// `limits.*`
@@ -113,45 +119,6 @@ pub struct IoSettings {
     pub driver: Driver,
     /// Submission queue entries of each shard's ring.
     pub ring_entries: usize,
-}
-
-/// `limits.*`: what everything may take at most.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LimitSettings {
-    /// Connections of the process; `None` is from the host.
-    pub connections: Option<usize>,
-    /// Connections of the process whose handshake is not finished.
-    pub handshakes_pending: usize,
-    /// Bytes of a whole HTTP head.
-    pub header_block_bytes: usize,
-    /// Header lines of an HTTP head.
-    pub http_headers: usize,
-    /// Bytes of a WebSocket message, and of a STOMP frame across messages.
-    pub message_bytes: usize,
-    /// Bytes of one outbox; `None` is max(512 KiB, 2 × `message_bytes`).
-    pub outbox_bytes: Option<usize>,
-    /// How long an outbox may hold bytes that the peer does not take.
-    pub outbox_seconds: Duration,
-    /// Bytes of all outboxes; `None` is from the host.
-    pub outbox_total_bytes: Option<usize>,
-    /// Header lines of a STOMP frame.
-    pub stomp_headers: usize,
-    /// Bytes of one header line of a STOMP frame.
-    pub stomp_header_bytes: usize,
-    /// Bytes of a destination.
-    pub destination_bytes: usize,
-    /// Subscriptions of one session.
-    pub subscriptions_per_session: usize,
-    /// Open transactions of one session.
-    pub transactions_per_session: usize,
-    /// Frames in one transaction.
-    pub transaction_messages: usize,
-    /// Bytes of bodies and headers in one transaction.
-    pub transaction_bytes: usize,
-    /// Receipts that one session waits for.
-    pub receipts_pending: usize,
-    /// Refusals a session may collect; one is forgiven per second.
-    pub refusals: usize,
 }
 
 /// `stomp.*`: the protocol's choices.
@@ -344,6 +311,7 @@ impl Settings {
             },
             tls: TlsSettings::build(values),
             relay: RelaySettings::build(values),
+            history: HistorySettings::build(values),
             auth: AuthSettings::build(values),
             limits: LimitSettings::build(values),
             admission: AdmissionSettings::build(values),
@@ -368,30 +336,6 @@ impl Settings {
             },
             routes,
             rules,
-        }
-    }
-}
-
-impl LimitSettings {
-    fn build(values: &mut Values) -> Self {
-        Self {
-            connections: values.number_or_auto("limits.connections"),
-            handshakes_pending: values.number("limits.handshakes_pending"),
-            header_block_bytes: values.number("limits.header_block_bytes"),
-            http_headers: values.number("limits.http_headers"),
-            message_bytes: values.number("limits.message_bytes"),
-            outbox_bytes: values.number_or_auto("limits.outbox_bytes"),
-            outbox_seconds: values.time("limits.outbox_seconds"),
-            outbox_total_bytes: values.number_or_auto("limits.outbox_total_bytes"),
-            stomp_headers: values.number("limits.stomp_headers"),
-            stomp_header_bytes: values.number("limits.stomp_header_bytes"),
-            destination_bytes: values.number("limits.destination_bytes"),
-            subscriptions_per_session: values.number("limits.subscriptions_per_session"),
-            transactions_per_session: values.number("limits.transactions_per_session"),
-            transaction_messages: values.number("limits.transaction_messages"),
-            transaction_bytes: values.number("limits.transaction_bytes"),
-            receipts_pending: values.number("limits.receipts_pending"),
-            refusals: values.number("limits.refusals"),
         }
     }
 }

@@ -60,5 +60,6 @@ pub(super) fn defaults() -> Options {
         },
         mailbox_max: 1024,
         redis: None,
+        history: None,
     }
 }

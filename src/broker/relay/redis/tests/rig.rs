@@ -236,6 +236,7 @@ impl Rig {
         while let Some(event) = task.redis.poll_event() {
             match event {
                 Event::Settled(token) => task.settled.push(token.0),
+                Event::Stored(token, _) => panic!("nothing is stored here: {token:?}"),
                 Event::Refused(token, refusal) => task.refused.push((token.0, refusal.code)),
                 Event::Deliver { publication, audience } => {
                     task.delivered.push(publication);

@@ -1,0 +1,26 @@
+//! What becomes of a subscription when its replay has caught up.
+
+use crate::broker::session::Output;
+use crate::broker::session::Session;
+use crate::broker::table::SubscriptionKey;
+
+impl Session {
+    /// A subscription that was `replaying` is in the table as `live` now, unless it has ended or
+    /// was replaced since.
+    pub fn handle_replayed(
+        &mut self,
+        id: &str,
+        replaying: SubscriptionKey,
+        live: SubscriptionKey,
+        out: &mut Vec<Output>,
+    ) {
+        let entry = self.subscriptions.get_mut(id).filter(|it| it.key == Some(replaying));
+        match entry {
+            Some(entry) => {
+                entry.key = Some(live);
+                out.push(Output::Unsubscribe(replaying));
+            }
+            None => out.push(Output::Unsubscribe(live)),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! `ringway migrate`: the tables of the history, brought up to date or printed.
+
+use std::process::ExitCode;
+
+use crate::cli::EXIT_FAILURE;
+use crate::cli::EXIT_START;
+use crate::cli::say;
+use crate::config::HistoryUrl;
+use crate::config::settings::Secret;
+use crate::config::settings::Settings;
+use crate::history::Address;
+use crate::history::Error;
+use crate::history::Mysql;
+use crate::history::Sqlite;
+use crate::history::schema;
+use crate::history::schema::Dialect;
+
+/// Runs the migrations of the store that the configuration names, or prints them.
+pub(super) fn run(settings: &Settings, is_printed: bool) -> ExitCode {
+    let url = &settings.history.url;
+    let dialect = match url {
+        HistoryUrl::Memory => {
+            eprintln!(
+                "ringway: history.url = \"memory\" has no tables; name a database, such as \
+                 --history sqlite:///path/to/a/file"
+            );
+            return ExitCode::from(EXIT_START);
+        }
+        HistoryUrl::Sqlite(_) => Dialect::Sqlite,
+        HistoryUrl::Mysql { .. } => Dialect::Mysql,
+    };
+    if is_printed {
+        return say(&schema::script(dialect));
+    }
+    match migrate(url) {
+        Ok(()) => say(&format!("{url}: up to date, {} migrations\n", schema::MIGRATIONS.len())),
+        Err(error) => {
+            eprintln!("ringway: {url}: {error}");
+            ExitCode::from(EXIT_FAILURE)
+        }
+    }
+}
+
+fn migrate(url: &HistoryUrl) -> Result<(), Error> {
+    let now_ms = now_ms();
+    match url {
+        HistoryUrl::Memory => Ok(()),
+        HistoryUrl::Sqlite(path) => Sqlite::new(path.clone()).migrate(now_ms),
+        HistoryUrl::Mysql { user, password, host, port, database } => {
+            let address = Address {
+                host: host.clone(),
+                port: *port,
+                user: user.clone(),
+                password: password.as_ref().map(Secret::reveal).map(str::to_owned),
+                database: database.clone(),
+            };
+            Mysql::new(address).migrate(now_ms)
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a command of its own: there is no shard's clock")]
+fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX))
+}
