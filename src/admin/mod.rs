@@ -7,6 +7,7 @@
 
 mod api;
 mod dashboard;
+mod extract;
 mod guard;
 mod listener;
 
