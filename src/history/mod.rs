@@ -22,6 +22,7 @@ mod worker;
 pub use memory::Memory;
 pub use mysql::Address;
 pub use mysql::Mysql;
+pub use mysql::Tls;
 pub use port::Port;
 pub use port::Read;
 pub use port::Said;

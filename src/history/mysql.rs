@@ -1,12 +1,15 @@
 //! A store in MySQL or MariaDB, over one connection that is opened again when it is lost.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mysql_async::Conn;
 use mysql_async::OptsBuilder;
+use mysql_async::SslOpts;
 use mysql_async::TxOpts;
 use mysql_async::Value;
 use mysql_async::prelude::Queryable;
@@ -54,18 +57,43 @@ pub struct Address {
     pub password: Option<String>,
     /// The database, which must be there.
     pub database: String,
+    /// TLS, where it is wanted: then nothing is said without it.
+    pub tls: Option<Tls>,
 }
 
-impl std::fmt::Debug for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+/// Whose certificates are believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// A PEM file with the authorities; none means the public ones.
+    pub ca: Option<PathBuf>,
+}
+
+impl Tls {
+    fn options(self) -> SslOpts {
+        match self.ca {
+            Some(path) => SslOpts::default()
+                .with_disable_built_in_roots(true)
+                .with_root_certs(vec![path.into()]),
+            None => SslOpts::default(),
+        }
+    }
+}
+
+/// Asks again where the server is and who we are.
+type Refresh = Box<dyn Fn() -> Option<Address> + Send>;
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}/{}", self.host, self.port, self.database)
     }
 }
 
 /// A database of a server. It has a runtime of its own, on the thread that asks.
-#[derive(Debug)]
 pub struct Mysql {
     address: Address,
+    refresh: Option<Refresh>,
+    /// The address was tried, and did not hold.
+    has_failed: bool,
     runtime: Option<Runtime>,
     connection: Option<Conn>,
     rooms: Rooms,
@@ -75,7 +103,14 @@ impl Mysql {
     /// The store in this database.
     #[must_use]
     pub fn new(address: Address) -> Self {
-        Self { address, runtime: None, connection: None, rooms: Rooms::default() }
+        let (runtime, connection, rooms) = (None, None, Rooms::default());
+        Self { address, refresh: None, has_failed: false, runtime, connection, rooms }
+    }
+
+    /// The same, which asks `refresh` before it connects again: a password may have changed.
+    #[must_use]
+    pub fn with_refresh(self, refresh: impl Fn() -> Option<Address> + Send + 'static) -> Self {
+        Self { refresh: Some(Box::new(refresh)), ..self }
     }
 
     /// Connects and brings the schema up to date.
@@ -89,13 +124,21 @@ impl Mysql {
             self.runtime = Some(built.map_err(|error| Error::Away(error.to_string()))?);
         }
         self.connection = None;
-        let Address { host, port, user, password, database } = self.address.clone();
+        if self.has_failed
+            && let Some(address) = self.refresh.as_ref().and_then(|refresh| refresh())
+        {
+            self.address = address;
+        }
+        // Until it has held.
+        self.has_failed = true;
+        let Address { host, port, user, password, database, tls } = self.address.clone();
         let options = OptsBuilder::default()
             .ip_or_hostname(host)
             .tcp_port(port)
             .user(user)
             .pass(password)
             .db_name(Some(database))
+            .ssl_opts(tls.map(Tls::options))
             .prefer_socket(false)
             // What does not fit is an error, not a message cut short.
             .init(vec!["SET SESSION sql_mode = 'STRICT_ALL_TABLES'"]);
@@ -128,6 +171,12 @@ impl Mysql {
                 answer
             }
         }
+    }
+}
+
+impl fmt::Debug for Mysql {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mysql").field("address", &self.address).finish_non_exhaustive()
     }
 }
 
@@ -409,7 +458,7 @@ mod tests {
     #[test]
     fn a_server_that_is_not_there_is_away() {
         let (host, database) = ("127.0.0.1".to_owned(), "a".to_owned());
-        let address = Address { host, port: 1, user: None, password: None, database };
+        let address = Address { host, port: 1, user: None, password: None, database, tls: None };
         let mut store = Mysql::new(address);
         assert!(matches!(store.append(&[]), Err(Error::Away(_))));
         assert!(matches!(store.open(1), Err(Error::Away(_))));
