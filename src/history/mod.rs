@@ -6,10 +6,12 @@
 //! and `rooms`, then `port`, `worker`, `reading` and `housekeeping`.
 #![forbid(unsafe_code)]
 
+mod address;
 mod cache;
 mod housekeeping;
 mod memory;
 mod mysql;
+mod mysql_rows;
 mod port;
 mod reading;
 mod rooms;
@@ -19,10 +21,10 @@ mod sqlite;
 mod store;
 mod worker;
 
+pub use address::Address;
+pub use address::Tls;
 pub use memory::Memory;
-pub use mysql::Address;
 pub use mysql::Mysql;
-pub use mysql::Tls;
 pub use port::Port;
 pub use port::Read;
 pub use port::Said;

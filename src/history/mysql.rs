@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,12 +19,17 @@ use crate::broker::publication::Publication;
 use crate::broker::relay::KEY_LIFE_MS;
 use crate::broker::relay::KEYS_MAX;
 use crate::broker::relay::Kept;
+use crate::history::address::Address;
+use crate::history::address::Tls;
+use crate::history::mysql_rows::ROWS_MAX;
+use crate::history::mysql_rows::key_of;
+use crate::history::mysql_rows::row_of;
+use crate::history::mysql_rows::rows_of;
 use crate::history::rooms::Rooms;
 use crate::history::rooms::STEP_MESSAGES;
 use crate::history::rooms::STEP_ROOMS;
 use crate::history::rooms::end_of;
 use crate::history::row::Row;
-use crate::history::row::headers_of;
 use crate::history::schema;
 use crate::history::schema::Dialect;
 use crate::history::store::Error;
@@ -39,54 +43,9 @@ use crate::history::store::Store;
 
 /// How long the server may take for what it is asked.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Most rows of one INSERT; fewer go in powers of two, so that few statements are prepared.
-const ROWS_MAX: usize = 128;
-/// Most bytes of one INSERT, below the server's usual `max_allowed_packet`.
-const INSERT_BYTES_MAX: usize = 1 << 20;
-
-/// Where the server is, and who we are.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Address {
-    /// A name or an address.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-    /// The user.
-    pub user: Option<String>,
-    /// The password.
-    pub password: Option<String>,
-    /// The database, which must be there.
-    pub database: String,
-    /// TLS, where it is wanted: then nothing is said without it.
-    pub tls: Option<Tls>,
-}
-
-/// Whose certificates are believed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tls {
-    /// A PEM file with the authorities; none means the public ones.
-    pub ca: Option<PathBuf>,
-}
-
-impl Tls {
-    fn options(self) -> SslOpts {
-        match self.ca {
-            Some(path) => SslOpts::default()
-                .with_disable_built_in_roots(true)
-                .with_root_certs(vec![path.into()]),
-            None => SslOpts::default(),
-        }
-    }
-}
 
 /// Asks again where the server is and who we are.
 type Refresh = Box<dyn Fn() -> Option<Address> + Send>;
-
-impl fmt::Debug for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}/{}", self.host, self.port, self.database)
-    }
-}
 
 /// A database of a server. It has a runtime of its own, on the thread that asks.
 pub struct Mysql {
@@ -138,7 +97,7 @@ impl Mysql {
             .user(user)
             .pass(password)
             .db_name(Some(database))
-            .ssl_opts(tls.map(Tls::options))
+            .ssl_opts(tls.map(options_of))
             .prefer_socket(false)
             // What does not fit is an error, not a message cut short.
             .init(vec!["SET SESSION sql_mode = 'STRICT_ALL_TABLES'"]);
@@ -345,51 +304,6 @@ async fn append(connection: &mut Conn, records: &[Arc<Publication>]) -> mysql_as
     transaction.commit().await
 }
 
-/// How many go into the next INSERT: a power of two, within its bytes.
-fn rows_of(records: &[Arc<Publication>]) -> usize {
-    let mut count = 1;
-    let mut bytes = 0;
-    for (at, record) in records.iter().take(ROWS_MAX).enumerate() {
-        bytes += record.body().len() + 1024;
-        if INSERT_BYTES_MAX < bytes {
-            break;
-        }
-        if (at + 1).is_power_of_two() {
-            count = at + 1;
-        }
-    }
-    count
-}
-
-fn row_of(record: &Publication) -> [Value; 9] {
-    let Place { epoch, seq } = record.place().unwrap_or_default();
-    let bytes = |it: &[u8]| Value::Bytes(it.to_vec());
-    let maybe = |it: &Option<Box<str>>| it.as_ref().map_or(Value::NULL, |it| bytes(it.as_bytes()));
-    [
-        bytes(record.channel.as_bytes()),
-        Value::UInt(epoch),
-        Value::UInt(seq),
-        bytes(record.message_id.as_bytes()),
-        maybe(&record.sender),
-        maybe(&record.content_type),
-        headers_of(record).map_or(Value::NULL, Value::Bytes),
-        bytes(record.body()),
-        Value::UInt(record.timestamp_ms),
-    ]
-}
-
-fn key_of(record: &Publication) -> Option<[Value; 5]> {
-    let key = record.history.as_ref()?.key.as_ref()?;
-    let Place { epoch, seq } = record.place()?;
-    Some([
-        Value::Bytes(record.channel.as_bytes().to_vec()),
-        Value::Bytes(key.as_bytes().to_vec()),
-        Value::UInt(epoch),
-        Value::UInt(seq),
-        Value::UInt(record.timestamp_ms),
-    ])
-}
-
 async fn read(connection: &mut Conn, channel: &str, query: Query) -> mysql_async::Result<Page> {
     let destination = || Value::Bytes(channel.as_bytes().to_vec());
     let (behind, is_known) = match query {
@@ -429,6 +343,15 @@ const DUPLICATE: u16 = 1062;
 /// The server's numbers for a value that does not fit, and for a packet that is too large.
 const OF_DATA: [u16; 4] = [1153, 1264, 1366, 1406];
 
+fn options_of(tls: Tls) -> SslOpts {
+    match tls.ca {
+        Some(path) => {
+            SslOpts::default().with_disable_built_in_roots(true).with_root_certs(vec![path.into()])
+        }
+        None => SslOpts::default(),
+    }
+}
+
 fn not_open() -> Error {
     Error::Away("not connected".to_owned())
 }
@@ -441,19 +364,6 @@ fn error(error: mysql_async::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::store::tests::said;
-
-    #[test]
-    fn an_insert_has_a_power_of_two_of_rows_within_its_bytes() {
-        let records: Vec<_> = (1..=300).map(|seq| said("/topic/a", 1, seq)).collect();
-        let mut sizes = Vec::new();
-        let mut rest = &records[..];
-        while !rest.is_empty() {
-            sizes.push(rows_of(rest));
-            rest = &rest[rows_of(rest)..];
-        }
-        assert_eq!(sizes, [128, 128, 32, 8, 4]);
-    }
 
     #[test]
     fn a_server_that_is_not_there_is_away() {
