@@ -12,6 +12,7 @@ mod certificates;
 mod support;
 mod world;
 
+mod archive;
 mod ends;
 mod guarded;
 mod migrate;
