@@ -1,7 +1,9 @@
 //! The API of the admin listener: who may use it, what it does, and that its document says so.
 
+use std::thread;
 use std::time::Instant;
 
+use rustix::net::sockopt::set_socket_recv_buffer_size;
 use serde_json::Value;
 use serde_json::json;
 
@@ -18,6 +20,7 @@ on_each_driver!(
     what_a_page_of_others_would_send_is_refused,
     connections_and_users_are_listed_and_closed,
     messages_are_published_in_order,
+    a_large_batch_waits_for_those_who_read_it,
     what_cannot_be_published_is_told_as_json,
     a_share_of_the_connections_is_sent_elsewhere,
     a_drain_is_begun_over_the_api,
@@ -180,6 +183,37 @@ fn messages_are_published_in_order(driver: Driver) {
     assert_eq!((&answer["published"], &answer["ids"][1]), (&json!(1), &Value::Null));
     client.expect("room", "part");
     client.assert_open();
+}
+
+/// 8 MB to one destination, and readers whose kernels hold little of it: what a core may keep for
+/// one of them is a sixteenth.
+fn a_large_batch_waits_for_those_who_read_it(driver: Driver) {
+    const COUNT: usize = 10_000;
+    let server = Server::start_with(driver, &["server.cores=2"]);
+    let readers: Vec<_> = (0..2)
+        .map(|_| {
+            let mut client = Client::session(&server, "reader");
+            set_socket_recv_buffer_size(client.stream(), 64 << 10).expect("it may be small");
+            client.subscribe("s", "/topic/news");
+            thread::spawn(move || {
+                for number in 0..COUNT {
+                    let frame = client.message();
+                    assert!(frame.text().starts_with(&format!("{number} ")), "{number}: {frame:?}");
+                }
+                client.assert_open();
+            })
+        })
+        .collect();
+    let filler = "x".repeat(800);
+    let list: Vec<Value> = (0..COUNT)
+        .map(|number| json!({ "destination": "/topic/news", "body": format!("{number} {filler}") }))
+        .collect();
+    let (status, answer) = post(&server, "/api/publish/batch", &json!({ "messages": list }));
+    assert_eq!((status, &answer["published"]), (200, &json!(COUNT)));
+    for reader in readers {
+        reader.join().expect("it has all of them, in order");
+    }
+    assert!(server.metric("websocket_slow_consumers_total", "").abs() < 0.5);
 }
 
 fn what_cannot_be_published_is_told_as_json(driver: Driver) {
