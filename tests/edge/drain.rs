@@ -109,18 +109,7 @@ fn a_server_that_drains_is_not_ready_and_takes_nobody(driver: Driver) {
     let mut clients = [Client::session(&server, "one"), Client::session(&server, "two")];
     server.signal(Signal::TERM);
     server.await_line("draining");
-    let health = |address, path: &str| {
-        let request = format!(
-            "GET /actuator/health{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        );
-        ask(address, &request)
-    };
-    for address in [server.public, server.admin] {
-        let readiness = health(address, "/readiness");
-        assert_eq!(readiness.status, 503, "{readiness:?}");
-        assert!(readiness.body.contains("OUT_OF_SERVICE"), "{readiness:?}");
-        assert_eq!(health(address, "/liveness").status, 200);
-    }
+    server.assert_health([(200, "UP"), (503, "OUT_OF_SERVICE"), (503, "OUT_OF_SERVICE")]);
     let refused = ask(server.public, UPGRADE);
     assert_eq!(refused.status, 503, "{refused:?}");
     assert!(refused.header("retry-after").is_some());
