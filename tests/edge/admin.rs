@@ -23,6 +23,7 @@ on_each_driver!(
     a_large_batch_waits_for_those_who_read_it,
     what_cannot_be_published_is_told_as_json,
     a_share_of_the_connections_is_sent_elsewhere,
+    a_rebalance_closes_the_share_that_it_is_told_and_no_more,
     a_drain_is_begun_over_the_api,
     the_document_has_each_path_and_each_path_its_document,
 );
@@ -257,6 +258,23 @@ fn a_share_of_the_connections_is_sent_elsewhere(driver: Driver) {
     }
     // The server goes on.
     Client::session(&server, "user").assert_open();
+}
+
+fn a_rebalance_closes_the_share_that_it_is_told_and_no_more(driver: Driver) {
+    let server = Server::start_with(driver, &["server.cores=1"]);
+    let mut clients: Vec<Client> = (0..40).map(|_| Client::session(&server, "user")).collect();
+    let moved = post(&server, "/api/rebalance", &json!({ "share": 0.25 }));
+    assert_eq!(moved, (202, json!({ "leaving": 10 })));
+    server.await_metric("websocket_closed_total", "code=\"1012\"", 10.0);
+    clients.retain_mut(|it| it.is_served("UNSUBSCRIBE|id:never-used|receipt:r||^@"));
+    assert_eq!(clients.len(), 30);
+    server.await_metric("websocket_connections_active", "", 30.0);
+    // A second one takes its share of those that are left.
+    let again = post(&server, "/api/rebalance", &json!({ "share": 0.1 }));
+    assert_eq!(again, (202, json!({ "leaving": 3 })));
+    server.await_metric("websocket_closed_total", "code=\"1012\"", 13.0);
+    clients.retain_mut(|it| it.is_served("UNSUBSCRIBE|id:never-used|receipt:r||^@"));
+    assert_eq!(clients.len(), 27);
 }
 
 fn a_drain_is_begun_over_the_api(driver: Driver) {

@@ -99,8 +99,8 @@ impl Server {
         stream
     }
 
-    /// Asserts what both listeners say of liveness, readiness and the whole, as status and word, and
-    /// that `ringway healthcheck` goes by the first.
+    /// Asserts what both listeners say of liveness, readiness and the whole, as status and word,
+    /// and that `ringway healthcheck` goes by the first.
     #[track_caller]
     pub(crate) fn assert_health(&self, expected: [(u16, &str); 3]) {
         for address in [self.public, self.admin] {
@@ -158,7 +158,13 @@ impl Server {
         if let Some(line) = self.seen.iter().find(|line| line.contains(text)) {
             return line.clone();
         }
-        let deadline = Instant::now() + PATIENCE;
+        self.await_next_line(text, PATIENCE)
+    }
+
+    /// The same for a line that it has not shown yet, and that may take longer.
+    #[track_caller]
+    pub(crate) fn await_next_line(&mut self, text: &str, patience: Duration) -> String {
+        let deadline = Instant::now() + patience;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(line) = self.output.recv_timeout(left) else {
