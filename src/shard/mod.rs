@@ -18,6 +18,7 @@ mod admission;
 mod apply;
 mod ask;
 mod auth;
+mod behind;
 mod carry;
 mod caught_up;
 mod closing;

@@ -245,6 +245,12 @@ impl World {
         self.carry();
     }
 
+    /// The time of the drain is over.
+    pub(crate) fn reach_deadline(&mut self) {
+        self.shard.handle_deadline(self.now());
+        self.carry();
+    }
+
     /// The server begins to let its sessions go.
     pub(crate) fn begin_drain(&mut self) {
         self.health.drain();
