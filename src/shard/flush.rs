@@ -82,6 +82,7 @@ impl Shard {
         } else {
             self.resume_replays(now, id);
         }
+        self.look_behind(now.instant);
     }
 
     /// The batch under way failed: the connection is over.
@@ -104,8 +105,10 @@ impl Shard {
         self.leaving_bytes += connection.leaving_bytes();
     }
 
-    /// The turn is over and its messages are in the outboxes: notes how long each took.
+    /// The turn is over and its messages are in the outboxes: notes how long each took, and who
+    /// is behind.
     pub fn handle_turn_end(&mut self, now: Instant) {
+        self.look_behind(now);
         for received_at in self.delivered.drain(..) {
             self.counters.processing_time.observe(now.since(received_at));
         }
