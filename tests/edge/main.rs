@@ -7,6 +7,7 @@
 mod support;
 
 mod admin;
+mod audit;
 mod destinations;
 mod drain;
 mod forgeries;

@@ -121,10 +121,7 @@ impl ClaimOptions {
         if self.required.iter().any(|it| it.find(all).is_none_or(Value::is_null)) {
             return Err(Reject::Claim);
         }
-        let user = self.user.find(all).and_then(text_of).ok_or(Reject::User)?;
-        if user.is_empty() || USER_BYTES_MAX < user.len() || user.contains(['\r', '\n', '\0']) {
-            return Err(Reject::User);
-        }
+        let user = self.user_of(all)?;
         let jti = match all.get("jti") {
             None => None,
             Some(it) => Some(text_of(it).ok_or(Reject::Malformed)?),
@@ -136,6 +133,15 @@ impl ClaimOptions {
         let kept = self.kept.iter().map(|it| (it.clone(), values_of(it.find(all))));
         let kept = kept.filter(|(_, values)| !values.is_empty()).collect();
         Ok(Claims { user, roles, kept, expires_at_ms, issued_at_ms, jti })
+    }
+
+    /// Whose it is.
+    pub(super) fn user_of(&self, all: &Map<String, Value>) -> Result<Box<str>, Reject> {
+        let user = self.user.find(all).and_then(text_of).ok_or(Reject::User)?;
+        if user.is_empty() || USER_BYTES_MAX < user.len() || user.contains(['\r', '\n', '\0']) {
+            return Err(Reject::User);
+        }
+        Ok(user)
     }
 
     /// Since when a token with these claims is valid, leeway included; 0 for one that does not say.
