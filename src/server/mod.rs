@@ -28,7 +28,6 @@ use crate::metrics;
 use crate::metrics::HistoryCounters;
 use crate::metrics::ShardCounters;
 use crate::metrics::health::Health;
-use crate::server::keys::Keeper;
 use crate::server::operator::Operator;
 use crate::shard::Identity;
 use crate::shard::link;
@@ -41,6 +40,7 @@ mod auth;
 mod banner;
 mod certificates;
 mod emf;
+mod files;
 mod history;
 mod host;
 mod keys;
@@ -49,6 +49,9 @@ pub mod operator;
 mod options;
 mod reload;
 mod seats;
+
+pub use files::Files;
+pub use files::read;
 
 /// Why the process does not serve: the operator's fault, one line that names the remedy.
 #[derive(Debug)]
@@ -62,15 +65,15 @@ enum Event {
     ShardEnded(ShardId, Result<(), String>),
 }
 
-/// Runs the server with these settings until it is told to end.
+/// Runs the server with these settings, and what was read of their files, until it is told to end.
 #[must_use]
-pub fn serve(loaded: Loaded) -> ExitCode {
+pub fn serve(loaded: Loaded, files: Files) -> ExitCode {
     logs::init(&loaded.settings.log);
     host::log_panics();
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    match start(&loaded) {
+    match start(&loaded, files) {
         Ok(running) => running.wait(),
         Err(StartError(line)) => {
             tracing::error!("{line}");
@@ -95,15 +98,14 @@ struct Running {
     history: Option<history::Keeper>,
 }
 
-fn start(loaded: &Loaded) -> Result<Running, StartError> {
+fn start(loaded: &Loaded, files: Files) -> Result<Running, StartError> {
     let settings = &loaded.settings;
     let (host, resolved) = host::prepare(settings)?;
     let cores = resolved.cores;
     let (driver, driver_note) = host::choose_driver(settings, cores)?;
     let clock = Clock::start();
-    let keeper = Keeper::new(&settings.auth, clock)?;
     let origin = format!("ringway-{:016x}", host::random_seed());
-    let live = reload::Live::new(loaded, host, &resolved, origin, keeper.key_set())?;
+    let live = reload::Live::new(loaded, host, &resolved, origin, files.keys.key_set())?;
     let listeners = host::bind("server.listen", settings.server.listen, cores, &settings.server)?;
     let admin = host::bind("admin.listen", settings.admin.listen, 1, &settings.server)?;
 
@@ -123,8 +125,8 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
 
     let [public, admin_address] = [&listeners, &admin].map(|it| it.first()?.local_addr().ok());
     let home_seed = host::random_seed();
-    let links = start_links(settings)?;
-    let (certificates, reload) = certificates::load(settings.tls.as_ref(), cores)?;
+    let links = start_links(settings, files.relay_tls)?;
+    let (certificates, reload) = certificates::share(files.certificate, cores);
     let mut shards = Vec::with_capacity(cores);
     let own = listeners.into_iter().zip(mailboxes).zip(certificates);
     for (index, ((listener, mailboxes), certificates)) in (0_u8..).zip(own) {
@@ -157,7 +159,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let emf = emf::Writer::start(&settings.metrics, info, &counters, clock)?;
     let ways = (asks, operator.for_admin(clock), stored);
     spawn_admin(admin, || view_of(&counters, &health, info, &live, &ways))?;
-    let keys = keeper.start(settings.auth.is_on(), outside)?;
+    let keys = files.keys.start(settings.auth.is_on(), clock, outside)?;
     wait_until_started(&events, cores)?;
     banner::print(&banner::Facts {
         public,
@@ -190,8 +192,11 @@ fn with_needs(
 }
 
 /// How links to Redis connect, where there are any; starts the thread that knows names.
-fn start_links(settings: &Settings) -> Result<Option<link::Options>, StartError> {
-    let Some((links, worker)) = options::links(settings)? else {
+fn start_links(
+    settings: &Settings,
+    tls: Option<link::Tls>,
+) -> Result<Option<link::Options>, StartError> {
+    let Some((links, worker)) = options::links(settings, tls) else {
         return Ok(None);
     };
     spawn("ringway-resolver", move || worker.run())?;
@@ -333,7 +338,8 @@ impl Running {
                     if self.keys.send(()).is_err() {
                         tracing::debug!("nobody reads keys");
                     }
-                    self.reload.iter().for_each(certificates::Reload::run);
+                    let tls = self.live.tls();
+                    self.reload.iter().for_each(|it| it.run(tls));
                 }
                 Ok(Event::Signal(signal)) if self.health.is_hurried() => {
                     tracing::warn!(signal, "told again: ending at once");

@@ -10,6 +10,7 @@ mod admin;
 mod audit;
 mod destinations;
 mod drain;
+mod files;
 mod forgeries;
 mod framing;
 mod guards;
