@@ -28,6 +28,7 @@ use crate::metrics;
 use crate::metrics::HistoryCounters;
 use crate::metrics::ShardCounters;
 use crate::metrics::health::Health;
+use crate::server::operator::Late;
 use crate::server::operator::Operator;
 use crate::shard::Identity;
 use crate::shard::link;
@@ -96,6 +97,8 @@ struct Running {
     reload: Option<certificates::Reload>,
     /// Stores messages, where they are stored.
     history: Option<history::Keeper>,
+    /// Revocations that the rest of the fleet has not heard.
+    late: Late,
 }
 
 fn start(loaded: &Loaded, files: Files) -> Result<Running, StartError> {
@@ -157,6 +160,7 @@ fn start(loaded: &Loaded, files: Files) -> Result<Running, StartError> {
     }
     let info = metrics::Info { driver: options::metrics_driver(driver) };
     let emf = emf::Writer::start(&settings.metrics, info, &counters, clock)?;
+    let late = operator.late();
     let ways = (asks, operator.for_admin(clock), stored);
     spawn_admin(admin, || view_of(&counters, &health, info, &live, &ways))?;
     let keys = files.keys.start(settings.auth.is_on(), clock, outside)?;
@@ -170,7 +174,7 @@ fn start(loaded: &Loaded, files: Files) -> Result<Running, StartError> {
         settings,
         host: &host,
     });
-    Ok(Running { health, counters, shards, events, live, emf, keys, reload, history })
+    Ok(Running { health, counters, shards, events, live, emf, keys, reload, history, late })
 }
 
 /// Tells health and counters which relay this is, and health of the store.
@@ -370,6 +374,7 @@ impl Running {
         if let Some(emf) = self.emf.take() {
             emf.end();
         }
+        self.late.tell_end();
         if code == 0 {
             self.tell_end();
         }
