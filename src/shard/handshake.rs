@@ -222,6 +222,11 @@ impl Shard {
             return Err(answer);
         }
         let subprotocol = if is_echo { None } else { upgrade.select_subprotocol(SUBPROTOCOLS) };
+        if 1 < request.headers("authorization").count() {
+            // Whoever stands before us may have looked at the other one.
+            let text = "more than one Authorization header; send one".to_owned();
+            return Err(Answer::refusal(400, None, text, Handshake::BadRequest));
+        }
         let mut bytes = Vec::with_capacity(192);
         http::encode_switching_protocols(&mut bytes, &upgrade.accept, subprotocol);
         self.push_raw(now, id, Shared::new(bytes, &self.meter.clone()));

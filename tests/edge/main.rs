@@ -19,6 +19,7 @@ mod lifecycle;
 mod limits;
 mod operations;
 mod session;
+mod sources;
 mod subscriptions;
 mod tls;
 mod tokens;

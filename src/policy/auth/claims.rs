@@ -155,16 +155,18 @@ impl ClaimOptions {
     }
 }
 
+/// The last second of the year 9999: whoever writes a later one means something else, such as
+/// milliseconds, and not for ever.
+const SECONDS_MAX: f64 = 253_402_300_799.0;
+
 /// A NumericDate (RFC 7519 §2) in milliseconds.
 fn date(all: &Map<String, Value>, name: &str) -> Result<Option<u64>, Reject> {
     let Some(value) = all.get(name) else {
         return Ok(None);
     };
-    if let Some(seconds) = value.as_u64() {
-        return Ok(Some(seconds.saturating_mul(1000)));
-    }
-    let seconds = value.as_f64().filter(|it| 0.0 <= *it).ok_or(Reject::Malformed)?;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
+    let seconds = value.as_f64().filter(|it| (0.0..=SECONDS_MAX).contains(it));
+    let seconds = seconds.ok_or(Reject::Malformed)?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is in range")]
     Ok(Some((seconds * 1000.0) as u64))
 }
 
