@@ -8,6 +8,7 @@ mod support;
 
 mod admin;
 mod audit;
+mod bounds;
 mod destinations;
 mod drain;
 mod files;
