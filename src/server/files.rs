@@ -2,6 +2,7 @@
 //! only the upper layers understand. `config check` ends here; `serve` goes on with what was read.
 
 use crate::config::ConfigError;
+use crate::config::HistoryUrl;
 use crate::config::Loaded;
 use crate::config::settings::RelaySettings;
 use crate::config::settings::TlsSettings;
@@ -48,6 +49,13 @@ pub fn read(loaded: &Loaded) -> Result<Files, ConfigError> {
         .map_err(|(key, problem)| loaded.wrong(key, &problem, remedy_of(key)))?;
     let relay_tls = relay_tls(&settings.relay)
         .map_err(|problem| loaded.wrong("relay.tls_ca", &problem, remedy_of("relay.tls_ca")))?;
+    let history = &settings.history;
+    if history.tls && matches!(history.url, HistoryUrl::Mysql { .. }) {
+        let files = tls::ClientFiles { ca: history.tls_ca.clone(), certificate_and_key: None };
+        tls::Client::load(&files).map_err(|error| {
+            loaded.wrong("history.tls_ca", &error.to_string(), remedy_of("history.tls_ca"))
+        })?;
+    }
     Ok(Files { keys, certificate, relay_tls })
 }
 

@@ -199,13 +199,13 @@ impl Shard {
                 let text = "the user has limits.connections_per_user connections already";
                 let user = identity::decode(&user);
                 let who = Who { address, user: user.as_deref(), ..Who::default() };
-                self.turn_away(now, Rejected::User, who, text);
+                self.reject(now, Rejected::User, who, text);
                 self.with_session(now, id, Session::handle_crowded);
             }
             Holder::Address(_) => {
                 let text = "the address has limits.connections_per_address connections already";
                 let who = Who { address, ..Who::default() };
-                self.turn_away(now, Rejected::Address, who, text);
+                self.reject(now, Rejected::Address, who, text);
                 self.close(now, id, CloseReason::Crowded);
             }
         }

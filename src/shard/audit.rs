@@ -42,6 +42,8 @@ pub(super) struct Cause {
 pub(super) struct Audit {
     /// In the order in which their periods began; at most one for each cause.
     periods: Vec<Period>,
+    /// When time was last told.
+    ticked_at: Instant,
 }
 
 /// What came of one cause, from its first time on.
@@ -76,12 +78,7 @@ struct Summary {
 impl Audit {
     /// Whether a line may be written.
     fn admit(&mut self, now: Instant, cause: Cause, address: Option<IpAddr>) -> bool {
-        let index = self.periods.iter().position(|it| it.cause == cause).unwrap_or_else(|| {
-            let (lines_count, more_count, addresses) = (0, 0, HashMap::new());
-            self.periods.push(Period { cause, began_at: now, lines_count, more_count, addresses });
-            self.periods.len() - 1
-        });
-        let period = &mut self.periods[index];
+        let period = self.period_of(now, cause);
         let is_full = ADDRESSES_MAX <= period.addresses.len();
         let mut unknown = Tally::default();
         let tally = match address.map(|it| it.to_canonical()) {
@@ -99,9 +96,19 @@ impl Audit {
         false
     }
 
+    /// What came of a cause lately.
+    fn period_of(&mut self, now: Instant, cause: Cause) -> &mut Period {
+        let index = self.periods.iter().position(|it| it.cause == cause).unwrap_or_else(|| {
+            let (lines_count, more_count, addresses) = (0, 0, HashMap::new());
+            self.periods.push(Period { cause, began_at: now, lines_count, more_count, addresses });
+            self.periods.len() - 1
+        });
+        &mut self.periods[index]
+    }
+
     /// Ends the periods that are over, and says what was not written in them.
     fn take_ended(&mut self, now: Instant) -> Vec<Summary> {
-        // They are in the order in which they end.
+        // They are in the order in which they end, but for those of one tick.
         let count = self.periods.partition_point(|it| it.began_at.after(PERIOD) <= now);
         let ended = self.periods.drain(..count);
         ended.filter_map(|it| it.summary(now)).collect()
@@ -201,7 +208,7 @@ impl Shard {
     }
 
     /// Counts and writes down that a limit or a policy turned somebody away.
-    pub(super) fn turn_away(
+    pub(super) fn reject(
         &mut self,
         now: Now,
         reason: Rejected,
@@ -212,8 +219,16 @@ impl Shard {
         self.audit(now, Cause { event: "turned-away", reason: reason.text() }, who, text);
     }
 
+    /// Counts one who is turned away unread, in a flood: it is summed up with the others.
+    pub(super) fn count_rejected_unread(&mut self, reason: Rejected) {
+        self.counters.rejected.of(reason).add(1);
+        let cause = Cause { event: "turned-away", reason: reason.text() };
+        self.audit.period_of(self.audit.ticked_at, cause).more_count += 1;
+    }
+
     /// Tells what was not written in the periods that are over.
     pub(super) fn tick_audit(&mut self, now: Instant) {
+        self.audit.ticked_at = now;
         let shard = self.identity.id.0;
         self.audit.take_ended(now).iter().for_each(|it| it.write(shard));
     }

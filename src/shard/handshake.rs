@@ -160,6 +160,19 @@ impl Shard {
     }
 
     fn queue_answer(&mut self, now: Now, id: ConnectionId, answer: &Answer) -> Phase {
+        let bytes = self.encode_answer(answer);
+        self.push_raw(now, id, Shared::new(bytes, &self.meter.clone()));
+        Phase::Closing(Closing {
+            deadline: now.instant.after(self.options.close_timeout),
+            ws: None,
+            is_write_ended: false,
+            is_aborted: false,
+            was_active: false,
+        })
+    }
+
+    /// Counts an answer; its bytes.
+    fn encode_answer(&self, answer: &Answer) -> Vec<u8> {
         if let Some(result) = answer.result {
             self.counters.handshakes.of(result).add(1);
         }
@@ -172,14 +185,7 @@ impl Shard {
             // The headers of a GET, without its content (RFC 9110 §9.3.2).
             bytes.truncate(bytes.len() - answer.body.len());
         }
-        self.push_raw(now, id, Shared::new(bytes, &self.meter.clone()));
-        Phase::Closing(Closing {
-            deadline: now.instant.after(self.options.close_timeout),
-            ws: None,
-            is_write_ended: false,
-            is_aborted: false,
-            was_active: false,
-        })
+        bytes
     }
 
     /// Decides on a whole head: the phase after its upgrade and whether a browser asks, or an
@@ -214,11 +220,11 @@ impl Shard {
         let who = Who { address: Some(address), ..Who::default() };
         if let Some(origin) = origin.filter(|origin| !self.is_allowed(origin, &seen)) {
             let text = format!("origin {origin} is not allowed; see auth.origins");
-            self.turn_away(now, Rejected::Origin, who, &text);
+            self.reject(now, Rejected::Origin, who, &text);
             return Err(Answer::refusal(403, None, text, Handshake::Forbidden));
         }
-        if let Err((reason, answer)) = self.check_room(now) {
-            self.turn_away(now, reason, who, answer.body.trim_end());
+        if let Err((reason, answer)) = self.check_room(now, seen.address) {
+            self.reject(now, reason, who, answer.body.trim_end());
             return Err(answer);
         }
         let subprotocol = if is_echo { None } else { upgrade.select_subprotocol(SUBPROTOCOLS) };
@@ -250,7 +256,7 @@ impl Shard {
         Ok((phase, origin.is_some()))
     }
 
-    fn check_room(&mut self, now: Now) -> Result<(), (Rejected, Answer)> {
+    fn check_room(&mut self, now: Now, address: IpAddr) -> Result<(), (Rejected, Answer)> {
         let retry = Some(("Retry-After", "5"));
         if self.is_draining || self.identity.health.phase() == LifePhase::Draining {
             let text = "the server is going away; connect again".to_owned();
@@ -265,6 +271,9 @@ impl Shard {
             let answer = Answer::refusal(503, retry, text, Handshake::Full);
             return Err((Rejected::Connections, answer));
         }
+        if self.is_nearly_full() && self.is_suspect(address) {
+            return Err((Rejected::Connections, Self::refuse_last_places()));
+        }
         if !self.takes_handshake(now) {
             let text = "too many connections begin here at once; try again".to_owned();
             let retry = Some(("Retry-After", "1"));
@@ -272,6 +281,18 @@ impl Shard {
             return Err((Rejected::HandshakeRate, answer));
         }
         Ok(())
+    }
+
+    /// What a newcomer is told who is turned away unread.
+    pub(super) fn say_no_place(&mut self) -> Vec<u8> {
+        self.count_rejected_unread(Rejected::Connections);
+        self.encode_answer(&Self::refuse_last_places())
+    }
+
+    /// What a suspect is told where there is hardly room.
+    fn refuse_last_places() -> Answer {
+        let text = "the last places are for addresses whose tokens were not refused; try later";
+        Answer::refusal(503, Some(("Retry-After", "5")), text.to_owned(), Handshake::Full)
     }
 
     fn is_allowed(&self, origin: &str, seen: &Forwarded<'_>) -> bool {

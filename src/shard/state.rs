@@ -37,6 +37,7 @@ use crate::shard::admission::Ahead;
 use crate::shard::audit::Audit;
 use crate::shard::audit::Who;
 use crate::shard::auth::AuthOptions;
+use crate::shard::behind::Behind;
 use crate::shard::connection::Connection;
 use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Head;
@@ -169,6 +170,7 @@ pub struct Shard {
     /// Publications that found subscribers here since the time was last asked.
     pub(super) fanned_out_count: u32,
     pub(super) slow: Vec<Key>,
+    pub(super) behind: Behind,
     pub(super) round_trips: Vec<Duration>,
     pub(super) log_limit: LogLimit,
     pub(super) audit: Audit,
@@ -267,6 +269,7 @@ impl Shard {
             delivered: Vec::new(),
             fanned_out_count: 0,
             slow: Vec::new(),
+            behind: Behind::default(),
             round_trips: Vec::new(),
             log_limit: LogLimit::new(),
             audit: Audit::default(),
@@ -307,10 +310,10 @@ impl Shard {
     /// Takes a connection that was accepted; `None` when too many are in their handshake, and the
     /// socket is to be closed.
     pub fn handle_opened(&mut self, now: Now, peer: SocketAddr) -> Option<ConnectionId> {
-        if self.options.handshakes_max <= self.handshakes_count {
+        if self.options.handshakes_max <= self.handshakes_count.saturating_sub(self.held_count()) {
             let who = Who { address: Some(peer), ..Who::default() };
             let text = "limits.handshakes_pending connections are in their handshake already";
-            self.turn_away(now, Rejected::HandshakesPending, who, text);
+            self.reject(now, Rejected::HandshakesPending, who, text);
             return None;
         }
         let head = Head { bytes: Vec::new(), limits: self.options.http, is_begun: false };

@@ -1,7 +1,9 @@
 //! The API of the admin listener: who may use it, what it does, and that its document says so.
 
+use std::thread;
 use std::time::Instant;
 
+use rustix::net::sockopt::set_socket_recv_buffer_size;
 use serde_json::Value;
 use serde_json::json;
 
@@ -18,8 +20,10 @@ on_each_driver!(
     what_a_page_of_others_would_send_is_refused,
     connections_and_users_are_listed_and_closed,
     messages_are_published_in_order,
+    a_large_batch_waits_for_those_who_read_it,
     what_cannot_be_published_is_told_as_json,
     a_share_of_the_connections_is_sent_elsewhere,
+    a_rebalance_closes_the_share_that_it_is_told_and_no_more,
     a_drain_is_begun_over_the_api,
     the_document_has_each_path_and_each_path_its_document,
 );
@@ -182,6 +186,37 @@ fn messages_are_published_in_order(driver: Driver) {
     client.assert_open();
 }
 
+/// 8 MB to one destination, and readers whose kernels hold little of it: what a core may keep for
+/// one of them is a sixteenth.
+fn a_large_batch_waits_for_those_who_read_it(driver: Driver) {
+    const COUNT: usize = 10_000;
+    let server = Server::start_with(driver, &["server.cores=2"]);
+    let readers: Vec<_> = (0..2)
+        .map(|_| {
+            let mut client = Client::session(&server, "reader");
+            set_socket_recv_buffer_size(client.stream(), 64 << 10).expect("it may be small");
+            client.subscribe("s", "/topic/news");
+            thread::spawn(move || {
+                for number in 0..COUNT {
+                    let frame = client.message();
+                    assert!(frame.text().starts_with(&format!("{number} ")), "{number}: {frame:?}");
+                }
+                client.assert_open();
+            })
+        })
+        .collect();
+    let filler = "x".repeat(800);
+    let list: Vec<Value> = (0..COUNT)
+        .map(|number| json!({ "destination": "/topic/news", "body": format!("{number} {filler}") }))
+        .collect();
+    let (status, answer) = post(&server, "/api/publish/batch", &json!({ "messages": list }));
+    assert_eq!((status, &answer["published"]), (200, &json!(COUNT)));
+    for reader in readers {
+        reader.join().expect("it has all of them, in order");
+    }
+    assert!(server.metric("websocket_slow_consumers_total", "").abs() < 0.5);
+}
+
 fn what_cannot_be_published_is_told_as_json(driver: Driver) {
     let server = Server::start(driver);
     for (path, body, status, expected) in [
@@ -228,6 +263,23 @@ fn a_share_of_the_connections_is_sent_elsewhere(driver: Driver) {
     Client::session(&server, "user").assert_open();
 }
 
+fn a_rebalance_closes_the_share_that_it_is_told_and_no_more(driver: Driver) {
+    let server = Server::start_with(driver, &["server.cores=1"]);
+    let mut clients: Vec<Client> = (0..40).map(|_| Client::session(&server, "user")).collect();
+    let moved = post(&server, "/api/rebalance", &json!({ "share": 0.25 }));
+    assert_eq!(moved, (202, json!({ "leaving": 10 })));
+    server.await_metric("websocket_closed_total", "code=\"1012\"", 10.0);
+    clients.retain_mut(|it| it.is_served("UNSUBSCRIBE|id:never-used|receipt:r||^@"));
+    assert_eq!(clients.len(), 30);
+    server.await_metric("websocket_connections_active", "", 30.0);
+    // A second one takes its share of those that are left.
+    let again = post(&server, "/api/rebalance", &json!({ "share": 0.1 }));
+    assert_eq!(again, (202, json!({ "leaving": 3 })));
+    server.await_metric("websocket_closed_total", "code=\"1012\"", 13.0);
+    clients.retain_mut(|it| it.is_served("UNSUBSCRIBE|id:never-used|receipt:r||^@"));
+    assert_eq!(clients.len(), 27);
+}
+
 fn a_drain_is_begun_over_the_api(driver: Driver) {
     let mut server = Server::start(driver);
     let mut client = Client::session(&server, "user");
@@ -242,20 +294,22 @@ fn the_document_has_each_path_and_each_path_its_document(driver: Driver) {
     let document = get(&server, "/api/openapi.json");
     let paths = document["paths"].as_object().expect("paths");
     let source = include_str!("../../src/admin/api.rs");
-    let routed: Vec<(&str, &str)> = source
+    let routed: Vec<(String, &str)> = source
         .lines()
         .filter_map(|line| line.trim().strip_prefix(".route(\"")?.split_once("\", "))
-        .map(|(path, rest)| (path, if rest.starts_with("get") { "get" } else { "post" }))
+        .map(|(path, rest)| {
+            (path.replace("{*", "{"), if rest.starts_with("get") { "get" } else { "post" })
+        })
         .collect();
     assert_eq!(routed.len(), paths.len());
     for (path, method) in routed {
-        let operation = &paths[path][method];
+        let operation = &paths[&path][method];
         assert!(operation.is_object(), "{method} {path} is not in the document");
-        if ["/api/drain", "/api/rebalance"].contains(&path) {
+        if ["/api/drain", "/api/rebalance"].contains(&&*path) {
             continue;
         }
         // An empty object is wrong for some: what comes back is in the document all the same.
-        let concrete = path.replace("{id}", "nobody");
+        let concrete = path.replace("{id}", "nobody").replace("{destination}", "topic/room.1");
         let answer = call(&server, &method.to_ascii_uppercase(), &concrete, "", "{}");
         let told = &operation["responses"][answer.status.to_string()];
         assert!(told.is_object(), "{method} {path} answers {}: {answer:?}", answer.status);

@@ -99,12 +99,6 @@ fn what_cannot_serve_is_told_by_the_check_as_by_the_start() {
         ("auth.jwt.keys", &[], &certificate, "\"CERTIFICATE\""),
         ("auth.jwt.keys", &[], &key_path("p256.pem"), "\"PRIVATE KEY\""),
         ("auth.jwt.keys", &[], &key_path("rsa1024.pub.pem"), "less than 2048 bits"),
-        ("auth.jwt.jwks_ca", &[url], &lost, "No such file"),
-        ("auth.jwt.jwks_ca", &[url], &garbage, "holds no certificate"),
-        ("auth.jwt.jwks_ca", &[url], &broken_certificate, "of no use"),
-        ("relay.tls_ca", &[redis], &lost, "No such file"),
-        ("relay.tls_ca", &[redis], &key, "holds no certificate"),
-        ("relay.tls_ca", &[redis], &broken_certificate, "of no use"),
     ];
     for (setting, beside, file, part) in table {
         check(setting, beside, file, part);
@@ -121,6 +115,35 @@ fn what_cannot_serve_is_told_by_the_check_as_by_the_start() {
         format!("relay.tls_ca={ca}"),
     ];
     assert_eq!(told(&["config", "check"], &good).1, Some(0));
+}
+
+#[test]
+fn authorities_that_cannot_vouch_are_told_by_the_check_as_by_the_start() {
+    let authority = Authority::new();
+    let (_, key) = authority.issue("one", &["edge.test"]);
+    let key = key.display().to_string();
+    let write = |name: &str, text: &str| authority.write(name, text).display().to_string();
+    let garbage = write("garbage.pem", "nothing that anybody could use");
+    let broken_certificate =
+        write("broken.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    let lost = authority.path("lost").display().to_string();
+    let url = "auth.jwt.jwks_url=https://127.0.0.1:1/";
+    let redis = "relay.url=rediss://127.0.0.1:1";
+    let database = ["history.url=mysql://127.0.0.1:1/ringway", "history.tls=true"];
+    let table: &[(&str, &[&str], &str, &str)] = &[
+        ("auth.jwt.jwks_ca", &[url], &lost, "No such file"),
+        ("auth.jwt.jwks_ca", &[url], &garbage, "holds no certificate"),
+        ("auth.jwt.jwks_ca", &[url], &broken_certificate, "of no use"),
+        ("history.tls_ca", &database, &lost, "No such file"),
+        ("history.tls_ca", &database, &key, "holds no certificate"),
+        ("history.tls_ca", &database, &broken_certificate, "of no use"),
+        ("relay.tls_ca", &[redis], &lost, "No such file"),
+        ("relay.tls_ca", &[redis], &key, "holds no certificate"),
+        ("relay.tls_ca", &[redis], &broken_certificate, "of no use"),
+    ];
+    for (setting, beside, file, part) in table {
+        check(setting, beside, file, part);
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod support;
 mod admin;
 mod audit;
 mod bounds;
+mod cloudwatch;
 mod destinations;
 mod drain;
 mod files;
