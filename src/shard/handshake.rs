@@ -209,6 +209,13 @@ impl Shard {
             };
             Answer::refusal(error.status(), error.extra_header(), error.to_string(), result)
         })?;
+        for name in ["Authorization", "Origin"] {
+            if 1 < request.headers(name).count() {
+                // Whoever stands before us may have looked at the other one.
+                let text = format!("more than one {name} header; send one");
+                return Err(Answer::refusal(400, None, text, Handshake::BadRequest));
+            }
+        }
         let peer = self.connections.get(id.0).map_or(NOBODY, |it| it.peer);
         let trusted = &self.options.admission.trusted_proxies;
         let scheme = if self.options.has_tls { "https" } else { "http" };
@@ -228,11 +235,6 @@ impl Shard {
             return Err(answer);
         }
         let subprotocol = if is_echo { None } else { upgrade.select_subprotocol(SUBPROTOCOLS) };
-        if 1 < request.headers("authorization").count() {
-            // Whoever stands before us may have looked at the other one.
-            let text = "more than one Authorization header; send one".to_owned();
-            return Err(Answer::refusal(400, None, text, Handshake::BadRequest));
-        }
         let mut bytes = Vec::with_capacity(192);
         http::encode_switching_protocols(&mut bytes, &upgrade.accept, subprotocol);
         self.push_raw(now, id, Shared::new(bytes, &self.meter.clone()));

@@ -40,7 +40,7 @@ use crate::websocket::read_frame;
 on_each_driver!(
     the_user_is_who_the_configured_claim_says,
     a_token_in_the_query_counts_only_when_asked_for_and_is_never_written,
-    two_authorizations_are_one_too_many,
+    two_authorizations_or_origins_are_one_too_many,
     keys_are_fetched_over_tls_from_whom_the_own_authority_vouches_for,
     a_file_of_keys_changes_under_a_hundred_clients_by_itself_and_by_signal,
     forwarded_addresses_are_believed_of_trusted_proxies_only,
@@ -156,7 +156,7 @@ fn a_token_in_the_query_counts_only_when_asked_for_and_is_never_written(driver: 
     }
 }
 
-fn two_authorizations_are_one_too_many(driver: Driver) {
+fn two_authorizations_or_origins_are_one_too_many(driver: Driver) {
     let server = Server::start_with(driver, &[SECRET_SETTING]);
     let [amy, eve] =
         ["amy", "eve"].map(|it| format!("Bearer {}", token(&json!({"sub": it, "exp": EXP}))));
@@ -165,6 +165,11 @@ fn two_authorizations_are_one_too_many(driver: Driver) {
     for (first, second) in [(&amy, &eve), (&amy, &amy), (&"Basic x".to_owned(), &amy)] {
         let two = format!("Authorization: {first}\r\nauthorization: {second}\r\n");
         assert_eq!(connected(&server, &upgrade_head(&two)).0, 400, "{two}");
+    }
+    let (own, other) = ("Origin: http://edge.test\r\n", "Origin: https://evil.test\r\n");
+    assert_eq!(connected(&server, &upgrade_head(own)).0, 101);
+    for lines in [[own, other], [other, own], [own, own]] {
+        assert_eq!(connected(&server, &upgrade_head(&lines.concat())).0, 400, "{lines:?}");
     }
     // Of repeated headers of STOMP the first counts, whoever comes behind it.
     let mut client = Client::open(&server);
