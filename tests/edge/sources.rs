@@ -39,6 +39,7 @@ use crate::websocket::read_frame;
 
 on_each_driver!(
     the_user_is_who_the_configured_claim_says,
+    a_token_counts_in_the_places_that_are_asked_for_and_in_no_other,
     a_token_in_the_query_counts_only_when_asked_for_and_is_never_written,
     two_authorizations_or_origins_are_one_too_many,
     keys_are_fetched_over_tls_from_whom_the_own_authority_vouches_for,
@@ -133,6 +134,39 @@ fn the_user_is_who_the_configured_claim_says(driver: Driver) {
     ] {
         let (command, error, _) = connect(claims.clone());
         assert_eq!((&*command, error.header("code")), ("ERROR", "user"), "{claims}");
+    }
+}
+
+fn a_token_counts_in_the_places_that_are_asked_for_and_in_no_other(driver: Driver) {
+    let good = token(&json!({"sub": "amy", "exp": EXP}));
+    let bearer = format!("Authorization: Bearer {good}\r\n");
+    let entry = format!("Sec-WebSocket-Protocol: v12.stomp, bearer.{good}\r\n");
+    // The place, lines of the upgrade, and lines of CONNECT.
+    let places = [
+        ("authorization", "", format!("|Authorization:Bearer {good}")),
+        ("token", "", format!("|token:{good}")),
+        ("passcode", "", format!("|passcode:{good}")),
+        ("http", &*bearer, String::new()),
+        ("subprotocol", &*entry, String::new()),
+    ];
+    for (asked, ..) in &places {
+        let server =
+            Server::start_with(driver, &[SECRET_SETTING, &format!("auth.sources={asked}")]);
+        for (place, upgrade, connect) in &places {
+            let expected = if place == asked { "CONNECTED" } else { "ERROR" };
+            let mut stream = server.connect();
+            stream.write_all(upgrade_head(upgrade).as_bytes()).unwrap();
+            assert_eq!(read_response(&mut stream).expect("an answer").status, 101, "{place}");
+            let connect = format!("CONNECT|accept-version:1.2{connect}||^@");
+            stream.write_all(&frame(0x81, &bytes(&connect))).unwrap();
+            let (_, answer) = read_frame(&mut stream).expect("an answer");
+            let answer = String::from_utf8(answer).unwrap();
+            assert_eq!(
+                answer.lines().next(),
+                Some(expected),
+                "{asked} is asked for, {place} given"
+            );
+        }
     }
 }
 
