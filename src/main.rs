@@ -7,5 +7,5 @@ use std::process::ExitCode;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    ringway::cli::run(ringway::server::serve)
+    ringway::cli::run(ringway::server::read, ringway::server::serve)
 }

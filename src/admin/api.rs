@@ -23,6 +23,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::admin::Order;
+use crate::admin::Reach;
 use crate::admin::Said;
 use crate::admin::View;
 use crate::admin::archive;
@@ -145,8 +146,16 @@ async fn revoke(State(view): State<View>, Document(document): Document) -> Outco
     let text = |name: &str| match document.get(name) {
         None => Ok(None),
         Some(value) => {
-            let text = value.as_str().filter(|it| !it.is_empty()).map(str::to_owned);
-            text.map(Some).ok_or_else(|| bad(format!("{name} is no text, or an empty one")))
+            let kind = match value {
+                Value::Null => "null",
+                Value::Bool(_) => "a truth value",
+                Value::Number(_) => "a number",
+                Value::String(text) if text.is_empty() => "empty",
+                Value::String(text) => return Ok(Some(text.clone())),
+                Value::Array(_) => "a list",
+                Value::Object(_) => "an object",
+            };
+            Err(bad(format!("{name} is {kind}; give a text, such as {{\"{name}\":\"a\"}}")))
         }
     };
     let until = document.get("untilMs").filter(|it| !it.is_null());
@@ -174,9 +183,15 @@ async fn say(view: &View, order: Order) -> Outcome {
     let text = "Redis has not answered in time; whether it is done is not known";
     let late = || Failure::new(StatusCode::SERVICE_UNAVAILABLE, "relay", text);
     match wait_for(answers, RELAY_LOOKS_MAX).await.ok().flatten().ok_or_else(late)? {
-        Ok(is_fleet) => {
-            let reach = if is_fleet { "fleet" } else { "process" };
-            Ok((StatusCode::ACCEPTED, done(&json!({ "reach": reach }))).into_response())
+        Ok(reach) => {
+            let document = match reach {
+                Reach::Fleet => json!({ "reach": "fleet" }),
+                Reach::Process => json!({ "reach": "process" }),
+                Reach::Later(text) => {
+                    json!({ "reach": "process", "pending": true, "message": text })
+                }
+            };
+            Ok((StatusCode::ACCEPTED, done(&document)).into_response())
         }
         Err(why) => Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "relay", why)),
     }

@@ -89,8 +89,19 @@ pub enum Order {
     },
 }
 
-/// Whether an order has gone to the fleet, or to this process only; or why to nobody.
-pub type Said = Result<bool, String>;
+/// How far an order has gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// To all cores of this process, which is all there is.
+    Process,
+    /// To every process that shares the relay.
+    Fleet,
+    /// To this process, and later to the others: what holds and what comes, in words.
+    Later(String),
+}
+
+/// How far an order has gone; or why to nobody, or not to all.
+pub type Said = Result<Reach, String>;
 
 /// Who hears what became of an order.
 pub type Hear = Box<dyn FnOnce(Said) + Send>;

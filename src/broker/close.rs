@@ -161,6 +161,46 @@ impl CloseReason {
         matches!(self, Self::SlowConsumer | Self::OutboxTotal)
     }
 
+    /// Whether it has reached a limit that nothing else is said of; what is, has its own line.
+    #[must_use]
+    pub fn is_of_limit(self) -> bool {
+        match self {
+            Self::Frame(error) => error.close_code() == 1009,
+            Self::Stomp(error) => {
+                use stomp::Error::FrameTooBig;
+                use stomp::Error::HeadTooBig;
+                use stomp::Error::TooManyHeaders;
+                matches!(error, FrameTooBig | HeadTooBig | TooManyHeaders)
+            }
+            Self::RefusalLimit
+            | Self::Full
+            | Self::SlowConsumer
+            | Self::OutboxTotal
+            | Self::NoFirstFrame => true,
+            Self::Disconnected
+            | Self::PeerClosed(_)
+            | Self::Draining { .. }
+            | Self::Deadline { .. }
+            | Self::Aged { .. }
+            | Self::Rebalanced { .. }
+            | Self::Protocol
+            | Self::Refused
+            | Self::TokenStale
+            | Self::TokenRefused
+            | Self::Expelled
+            | Self::Crowded
+            | Self::HeartBeatLost
+            | Self::PongLost
+            | Self::Internal => false,
+        }
+    }
+
+    /// Whether its cause has had a line in the log already.
+    #[must_use]
+    pub fn is_told(self) -> bool {
+        matches!(self, Self::Refused | Self::TokenStale | Self::TokenRefused | Self::Crowded)
+    }
+
     /// Whether this close is part of a normal life: not logged as a fault, not counted as an error.
     #[must_use]
     pub fn is_normal(self) -> bool {

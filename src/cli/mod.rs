@@ -176,26 +176,39 @@ impl SettingFlags {
     }
 }
 
-/// Reads the command line of this process and does what it says; `serve` serves.
+/// Reads the command line of this process and does what it says; `read` reads the files that a
+/// configuration names, and `serve` serves with them.
 ///
 /// A command line that is wrong ends the process with exit code 2 and a usage text.
 #[must_use]
-pub fn run(serve: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
-    dispatch(Cli::parse(), serve)
+pub fn run<F>(
+    read: impl FnOnce(&Loaded) -> Result<F, ConfigError>,
+    serve: impl FnOnce(Loaded, F) -> ExitCode,
+) -> ExitCode {
+    dispatch(Cli::parse(), read, serve)
 }
 
-/// Does what `cli` says; `serve` serves, with a configuration that is valid.
+/// Does what `cli` says; `serve` serves, with a configuration that is valid and files that can.
 #[must_use]
-pub fn dispatch(cli: Cli, serve: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
+pub fn dispatch<F>(
+    cli: Cli,
+    read: impl FnOnce(&Loaded) -> Result<F, ConfigError>,
+    serve: impl FnOnce(Loaded, F) -> ExitCode,
+) -> ExitCode {
     let Cli { command, settings } = cli;
     let flags = settings.given();
     let load = |file| config::load(&Sources::of_process(file, flags));
     match command.unwrap_or(Command::Serve) {
-        Command::Serve => load(settings.config).map_or_else(|it| start_error(&it), serve),
-        Command::Config(ConfigCommand::Check { file }) => match load(file.or(settings.config)) {
-            Ok(loaded) => check(&loaded),
+        Command::Serve => match with_files(load(settings.config), read) {
+            Ok((loaded, files)) => serve(loaded, files),
             Err(error) => start_error(&error),
         },
+        Command::Config(ConfigCommand::Check { file }) => {
+            match with_files(load(file.or(settings.config)), read) {
+                Ok((loaded, _)) => check(&loaded),
+                Err(error) => start_error(&error),
+            }
+        }
         Command::Config(ConfigCommand::Print) => match load(settings.config) {
             Ok(loaded) => {
                 warn(&loaded);
@@ -240,6 +253,16 @@ fn with(loaded: Result<Loaded, ConfigError>, act: impl FnOnce(&Loaded) -> ExitCo
         Ok(loaded) => act(&loaded),
         Err(error) => start_error(&error),
     }
+}
+
+/// With the files that the configuration names.
+fn with_files<F>(
+    loaded: Result<Loaded, ConfigError>,
+    read: impl FnOnce(&Loaded) -> Result<F, ConfigError>,
+) -> Result<(Loaded, F), ConfigError> {
+    let loaded = loaded?;
+    let files = read(&loaded)?;
+    Ok((loaded, files))
 }
 
 fn start_error(error: &ConfigError) -> ExitCode {

@@ -16,7 +16,7 @@ use crate::config::settings::AuthSettings;
 use crate::policy::auth::SigningKey;
 
 /// What the token is to say, and who signs it.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct TokenArgs {
     /// The user
     #[arg(long, default_value = "dev")]
@@ -176,5 +176,16 @@ mod tests {
         assert!(make(&Settings::default().auth, &args, 1_000).unwrap_err().contains("no key"));
         let wrong = TokenArgs { alg: Some("ES256".into()), ..args };
         assert!(make(&auth, &wrong, 1_000).unwrap_err().contains("ES256"));
+        // A server takes no secret for an algorithm that it is too short for.
+        for (alg, bytes, expected) in
+            [("HS384", 47, false), ("HS384", 48, true), ("HS512", 63, false), ("HS512", 64, true)]
+        {
+            auth.jwt.secret = Some(Secret::new("s".repeat(bytes)));
+            let args = TokenArgs { alg: Some(alg.into()), ..wrong.clone() };
+            let made = make(&auth, &args, 1_000);
+            assert_eq!(made.is_ok(), expected, "{alg} {bytes}: {made:?}");
+            let told = |why: &String| why.contains(&format!("this one has {bytes}"));
+            assert!(made.is_ok() || made.as_ref().is_err_and(told), "{made:?}");
+        }
     }
 }

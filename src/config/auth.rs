@@ -45,6 +45,13 @@ impl Loaded {
                 "name the origins, or set auth.cookie_any_origin as well",
             ));
         }
+        if auth.cookie_any_origin && (auth.cookie.is_none() || !has_all) {
+            return Err(self.wrong(
+                "auth.cookie_any_origin",
+                "it confirms what is not there",
+                "set auth.cookie and auth.origins = \"*\" beside it, or remove it",
+            ));
+        }
         self.proxy_contradictions()?;
         self.rules().map(drop)
     }
@@ -189,6 +196,12 @@ mod tests {
         check(&base, Err("any page could connect"));
         check(&[&base[..], &[("auth.cookie_any_origin", "true")]].concat(), Ok(true));
         check(&base[..2], Ok(true));
+        // Alone it would look as if it did something.
+        let confirmed = ("auth.cookie_any_origin", "true");
+        for beside in [&base[..0], &base[..1], &base[..2], &[base[0], base[2]]] {
+            let flags = [beside, &[confirmed]].concat();
+            check(&flags, Err("it confirms what is not there"));
+        }
     }
 
     #[test]

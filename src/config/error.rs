@@ -32,6 +32,13 @@ impl From<Wrong> for ConfigError {
 }
 
 impl ConfigError {
+    /// Something is wrong that is no single setting.
+    #[must_use]
+    pub fn of(subject: &str, problem: &str, remedy: &str) -> Self {
+        let [subject, problem, remedy] = [subject, problem, remedy].map(str::to_owned);
+        Self::from(Wrong { subject, value: None, origin: None, problem, remedy })
+    }
+
     /// The same error, which also shows the text that was given.
     pub(super) fn with_value(mut self, text: &str) -> Self {
         self.0.value = Some(format!("{text:?}"));

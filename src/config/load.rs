@@ -292,7 +292,13 @@ impl Loaded {
     }
 
     /// An error about the effective value of `key`, which is a key of the catalogue.
-    pub(super) fn wrong(&self, key: &str, problem: &str, remedy: &str) -> ConfigError {
+    /// The setting `key` is wrong: this is what is said of it.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such setting.
+    #[must_use]
+    pub fn wrong(&self, key: &str, problem: &str, remedy: &str) -> ConfigError {
         let entry = self.entries.iter().find(|it| it.knob.key == key);
         let entry = entry.expect("every knob has an entry");
         let shown = if entry.knob.secret { MASK.into() } else { entry.value.to_string() };

@@ -22,6 +22,7 @@ use ureq::tls::TlsConfig;
 
 use crate::config::settings::AuthSettings;
 use crate::io::clock::Clock;
+use crate::io::tls;
 use crate::policy::auth::DOCUMENT_BYTES_MAX;
 use crate::policy::auth::Key;
 use crate::policy::auth::KeyId;
@@ -53,7 +54,6 @@ pub(super) struct Keeper {
     file: Option<FileSource>,
     remote: Option<RemoteSource>,
     generation: u64,
-    clock: Clock,
 }
 
 #[derive(Debug)]
@@ -79,22 +79,22 @@ struct RemoteSource {
 impl Keeper {
     /// The keys at the start. The file must be good; what is fetched comes later, because a start
     /// waits for nobody.
-    pub(super) fn new(auth: &AuthSettings, clock: Clock) -> Result<Self, StartError> {
+    ///
+    /// # Errors
+    ///
+    /// Which setting is wrong, and why.
+    pub(super) fn new(auth: &AuthSettings) -> Result<Self, (&'static str, String)> {
         let jwt = &auth.jwt;
-        let secret = match &jwt.secret {
-            None => None,
-            Some(secret) => Some(
-                Key::secret(secret.reveal().as_bytes())
-                    .map_err(|error| StartError(format!("auth.jwt.secret: {error}")))?,
-            ),
-        };
+        let secret = (jwt.secret.as_ref())
+            .map(|secret| Key::secret(secret.reveal().as_bytes()))
+            .transpose()
+            .map_err(|error| ("auth.jwt.secret", error.to_string()))?;
         let file = match &jwt.keys {
             None => None,
             Some(path) => {
                 let mut file = FileSource { path: path.clone(), stamp: None, keys: Vec::new() };
-                file.read().map_err(|why| {
-                    StartError(format!("auth.jwt.keys: {}: {why}", file.path.display()))
-                })?;
+                file.read()
+                    .map_err(|why| ("auth.jwt.keys", format!("{}: {why}", path.display())))?;
                 Some(file)
             }
         };
@@ -102,8 +102,7 @@ impl Keeper {
             None => None,
             Some(url) => Some(RemoteSource {
                 url: url.clone(),
-                agent: agent(jwt.jwks_ca.as_deref())
-                    .map_err(|why| StartError(format!("auth.jwt.jwks_ca: {why}")))?,
+                agent: agent(jwt.jwks_ca.as_deref()).map_err(|why| ("auth.jwt.jwks_ca", why))?,
                 keys: Vec::new(),
                 refresh: jwt.jwks_refresh,
                 cooldown: jwt.jwks_cooldown,
@@ -112,7 +111,7 @@ impl Keeper {
                 is_wanted: false,
             }),
         };
-        Ok(Self { secret, file, remote, generation: 1, clock })
+        Ok(Self { secret, file, remote, generation: 1 })
     }
 
     /// The set in force.
@@ -135,6 +134,7 @@ impl Keeper {
     pub(super) fn start(
         mut self,
         is_needed: bool,
+        clock: Clock,
         mut outside: Outside,
     ) -> Result<mpsc::Sender<()>, StartError> {
         let (keys, told) = mpsc::channel();
@@ -147,7 +147,7 @@ impl Keeper {
                 let before = self.ids();
                 let is_wanted = outside.take_lack_of_key();
                 is_awaited |= is_wanted;
-                self.look(is_told, is_wanted);
+                self.look(is_told, is_wanted, clock);
                 let is_changed = self.ids() != before;
                 if is_changed {
                     self.generation += 1;
@@ -155,7 +155,7 @@ impl Keeper {
                     tracing::info!(generation = self.generation, ?names, "the keys have changed");
                 }
                 // Whoever waits for a key is told, too, that it has not come.
-                if is_changed || (is_awaited && !self.will_fetch()) {
+                if is_changed || (is_awaited && !self.will_fetch(clock.instant())) {
                     is_awaited = false;
                     let notice = Notice::Keys(self.key_set());
                     while !outside.post(&notice) {
@@ -174,16 +174,15 @@ impl Keeper {
     }
 
     /// Whether keys that are wanted are fetched so soon that it is worth to wait for them.
-    fn will_fetch(&self) -> bool {
+    fn will_fetch(&self, now: Instant) -> bool {
         self.remote.as_ref().is_some_and(|it| {
-            let now = self.clock.instant();
             let may_at = it.tried_at.map(|tried_at| tried_at.after(it.cooldown));
             it.is_wanted && may_at.is_none_or(|at| at <= now.after(PATIENCE))
         })
     }
 
     /// Does what is due.
-    fn look(&mut self, is_told: bool, is_key_wanted: bool) {
+    fn look(&mut self, is_told: bool, is_key_wanted: bool, clock: Clock) {
         if let Some(file) = &mut self.file
             && (is_told || file.has_changed())
             && let Err(why) = file.read()
@@ -193,7 +192,7 @@ impl Keeper {
         }
         if let Some(remote) = &mut self.remote {
             remote.is_wanted |= is_key_wanted;
-            remote.look(is_told, self.clock);
+            remote.look(is_told, clock);
         }
     }
 }
@@ -271,6 +270,8 @@ fn agent(ca: Option<&Path>) -> Result<ureq::Agent, String> {
         None => RootCerts::WebPki,
         Some(path) => {
             let pem = fs::read(path).map_err(|it| format!("{}: {it}", path.display()))?;
+            let files = tls::ClientFiles { ca: Some(path.to_owned()), ..Default::default() };
+            tls::Client::load(&files).map_err(|error| error.to_string())?;
             let mut certificates = Vec::new();
             for item in ureq::tls::parse_pem(&pem) {
                 match item {

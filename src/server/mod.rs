@@ -27,7 +27,7 @@ use crate::io::ring;
 use crate::metrics;
 use crate::metrics::ShardCounters;
 use crate::metrics::health::Health;
-use crate::server::keys::Keeper;
+use crate::server::operator::Late;
 use crate::server::operator::Operator;
 use crate::shard::Identity;
 use crate::shard::link;
@@ -41,6 +41,7 @@ mod auth;
 mod banner;
 mod certificates;
 mod emf;
+mod files;
 mod history;
 mod host;
 mod keys;
@@ -49,6 +50,9 @@ pub mod operator;
 mod options;
 mod reload;
 mod seats;
+
+pub use files::Files;
+pub use files::read;
 
 /// Why the process does not serve: the operator's fault, one line that names the remedy.
 #[derive(Debug)]
@@ -62,15 +66,15 @@ enum Event {
     ShardEnded(ShardId, Result<(), String>),
 }
 
-/// Runs the server with these settings until it is told to end.
+/// Runs the server with these settings, and what was read of their files, until it is told to end.
 #[must_use]
-pub fn serve(loaded: Loaded) -> ExitCode {
+pub fn serve(loaded: Loaded, files: Files) -> ExitCode {
     logs::init(&loaded.settings.log);
     host::log_panics();
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    match start(&loaded) {
+    match start(&loaded, files) {
         Ok(running) => running.wait(),
         Err(StartError(line)) => {
             tracing::error!("{line}");
@@ -93,17 +97,18 @@ struct Running {
     reload: Option<certificates::Reload>,
     /// Stores messages, where they are stored.
     history: Option<history::Keeper>,
+    /// Revocations that the rest of the fleet has not heard.
+    late: Late,
 }
 
-fn start(loaded: &Loaded) -> Result<Running, StartError> {
+fn start(loaded: &Loaded, files: Files) -> Result<Running, StartError> {
     let settings = &loaded.settings;
     let (host, resolved) = host::prepare(settings)?;
     let cores = resolved.cores;
     let (driver, driver_note) = host::choose_driver(settings, cores)?;
     let clock = Clock::start();
-    let keeper = Keeper::new(&settings.auth, clock)?;
     let origin = format!("ringway-{:016x}", host::random_seed());
-    let live = reload::Live::new(loaded, host, &resolved, origin, keeper.key_set())?;
+    let live = reload::Live::new(loaded, host, &resolved, origin, files.keys.key_set())?;
     let listeners = host::bind("server.listen", settings.server.listen, cores, &settings.server)?;
     let admin = host::bind("admin.listen", settings.admin.listen, 1, &settings.server)?;
 
@@ -123,8 +128,8 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
 
     let [public, admin_address] = [&listeners, &admin].map(|it| it.first()?.local_addr().ok());
     let home_seed = host::random_seed();
-    let links = start_links(settings)?;
-    let (certificates, reload) = certificates::load(settings.tls.as_ref(), cores)?;
+    let links = start_links(settings, files.relay_tls)?;
+    let (certificates, reload) = certificates::share(files.certificate, cores);
     let mut shards = Vec::with_capacity(cores);
     let own = listeners.into_iter().zip(mailboxes).zip(certificates);
     for (index, ((listener, mailboxes), certificates)) in (0_u8..).zip(own) {
@@ -155,9 +160,10 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     }
     let info = metrics::Info { driver: options::metrics_driver(driver) };
     let emf = emf::Writer::start(&settings.metrics, info, &counters, clock)?;
+    let late = operator.late();
     let ways = (asks, operator.for_admin(clock), kept);
     spawn_admin(admin, || view_of(&counters, &health, info, &live, &ways))?;
-    let keys = keeper.start(settings.auth.is_on(), outside)?;
+    let keys = files.keys.start(settings.auth.is_on(), clock, outside)?;
     wait_until_started(&events, cores)?;
     banner::print(&banner::Facts {
         public,
@@ -168,7 +174,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
         settings,
         host: &host,
     });
-    Ok(Running { health, counters, shards, events, live, emf, keys, reload, history })
+    Ok(Running { health, counters, shards, events, live, emf, keys, reload, history, late })
 }
 
 /// Tells health and counters which relay this is, and health of the store.
@@ -190,8 +196,11 @@ fn with_needs(
 }
 
 /// How links to Redis connect, where there are any; starts the thread that knows names.
-fn start_links(settings: &Settings) -> Result<Option<link::Options>, StartError> {
-    let Some((links, worker)) = options::links(settings)? else {
+fn start_links(
+    settings: &Settings,
+    tls: Option<link::Tls>,
+) -> Result<Option<link::Options>, StartError> {
+    let Some((links, worker)) = options::links(settings, tls) else {
         return Ok(None);
     };
     spawn("ringway-resolver", move || worker.run())?;
@@ -334,7 +343,8 @@ impl Running {
                     if self.keys.send(()).is_err() {
                         tracing::debug!("nobody reads keys");
                     }
-                    self.reload.iter().for_each(certificates::Reload::run);
+                    let tls = self.live.tls();
+                    self.reload.iter().for_each(|it| it.run(tls));
                 }
                 Ok(Event::Signal(signal)) if self.health.is_hurried() => {
                     tracing::warn!(signal, "told again: ending at once");
@@ -365,6 +375,7 @@ impl Running {
         if let Some(emf) = self.emf.take() {
             emf.end();
         }
+        self.late.tell_end();
         if code == 0 {
             self.tell_end();
         }

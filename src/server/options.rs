@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::broker::relay::redis::Address;
 use crate::broker::relay::redis::Mode;
 use crate::broker::relay::redis::Options as RedisOptions;
+use crate::broker::router::RouteError;
 use crate::broker::router::RouteOptions;
 use crate::broker::router::RouteTo;
 use crate::broker::router::Router;
@@ -25,7 +26,6 @@ use crate::io::probe::Driver;
 use crate::io::resolver;
 use crate::io::resolver::Resolver;
 use crate::io::resolver::Worker;
-use crate::io::tls;
 use crate::metrics;
 use crate::policy::auth::KeySet;
 use crate::proto::envelope;
@@ -58,17 +58,14 @@ pub(super) fn shard_options(
     let rules = loaded.rules().map_err(|error| StartError(error.to_string()))?;
     let limits = &settings.limits;
     let has_history = !settings.relay.is_redis();
-    let routes: Vec<RouteOptions> =
-        settings.routes.iter().map(|it| route(it, has_history)).collect();
-    let router =
-        Router::new(&routes, limits.destination_bytes).map_err(|error| StartError(error.0))?;
+    let router = router(settings).map_err(|error| StartError(error.0))?;
     let schema = |it: &RouteSettings| it.schema.as_ref().map(|it| it.schema.clone());
     let router = match settings.routes.iter().any(|it| it.schema.is_some()) {
         true => router.with_schemas(settings.routes.iter().map(schema).collect()),
         false => router,
     };
-    let origins = OriginPatterns::parse(settings.auth.origins.iter().map(String::as_str))
-        .map_err(|error| StartError(format!("auth.origins: {error}")))?;
+    let origins =
+        origins(settings).map_err(|error| StartError(format!("auth.origins: {error}")))?;
     let message_bytes_max = limits.message_bytes as u64;
     Ok(Options {
         session: session::Options {
@@ -122,21 +119,28 @@ pub(super) fn shard_options(
     })
 }
 
+/// Where destinations lead, without what bodies must be like.
+pub(super) fn router(settings: &Settings) -> Result<Router, RouteError> {
+    let has_history = !settings.relay.is_redis();
+    let routes: Vec<RouteOptions> =
+        settings.routes.iter().map(|it| route(it, has_history)).collect();
+    Router::new(&routes, settings.limits.destination_bytes)
+}
+
+/// Pages of which other origins may connect.
+pub(super) fn origins(settings: &Settings) -> Result<OriginPatterns, String> {
+    OriginPatterns::parse(settings.auth.origins.iter().map(String::as_str))
+        .map_err(|error| error.to_string())
+}
+
 /// How the links of a relay through Redis connect, and who answers for names: one thread for all.
-pub(super) fn links(settings: &Settings) -> Result<Option<(link::Options, Worker)>, StartError> {
-    let relay = &settings.relay;
-    if !relay.is_redis() {
-        return Ok(None);
+pub(super) fn links(
+    settings: &Settings,
+    tls: Option<link::Tls>,
+) -> Option<(link::Options, Worker)> {
+    if !settings.relay.is_redis() {
+        return None;
     }
-    let tls = if relay.is_tls() {
-        let files = tls::ClientFiles { ca: relay.tls_ca.clone(), certificate_and_key: None };
-        let config = tls::Client::load(&files)
-            .map_err(|error| StartError(format!("relay.tls_ca: {error}")))?;
-        let server_name = relay.tls_server_name.as_deref().map(Box::from);
-        Some(link::Tls { config, server_name })
-    } else {
-        None
-    };
     let (resolver, worker) = Resolver::new(resolver::system());
     let options = link::Options {
         resolver,
@@ -144,7 +148,7 @@ pub(super) fn links(settings: &Settings) -> Result<Option<(link::Options, Worker
         connect_timeout: LINK_CONNECT_TIMEOUT,
         user_timeout: LINK_USER_TIMEOUT,
     };
-    Ok(Some((options, worker)))
+    Some((options, worker))
 }
 
 fn admission(settings: &Settings, cores: usize) -> Result<Admission, StartError> {

@@ -12,6 +12,7 @@ use crate::config::Reloaded;
 use crate::config::Resolved;
 use crate::config::settings::Secret;
 use crate::config::settings::Settings;
+use crate::config::settings::TlsSettings;
 use crate::policy::auth::KeySet;
 use crate::server::StartError;
 use crate::server::options;
@@ -49,6 +50,11 @@ impl Live {
             loaded: loaded.clone(),
             keys,
         })
+    }
+
+    /// The files of the certificate that are in force.
+    pub(super) fn tls(&self) -> Option<&TlsSettings> {
+        self.loaded.settings.tls.as_ref()
     }
 
     /// Reads the configuration again and tells what came of it; a bad one changes nothing.

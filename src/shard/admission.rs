@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::broker::close::CloseReason;
+use crate::broker::identity;
 use crate::broker::refusal::Code;
 use crate::broker::refusal::Refusal;
 use crate::broker::seats;
@@ -15,6 +16,7 @@ use crate::broker::session::Session;
 use crate::metrics::Rejected;
 use crate::proto::proxy;
 use crate::proto::proxy::Beginning;
+use crate::shard::audit::Who;
 use crate::shard::connection::Connection;
 use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Head;
@@ -191,21 +193,21 @@ impl Shard {
         if !self.connections.get(id.0).is_some_and(Connection::is_open) {
             return;
         }
-        let (label, event) = match &holder {
-            Holder::User(_) => (Rejected::User, "user-full"),
-            Holder::Address(_) => (Rejected::Address, "address-full"),
-        };
-        self.counters.rejected.of(label).add(1);
-        if let Some(suppressed) = self.audit_limit.admit(now.instant) {
-            let peer = self.connections.get(id.0).map(|it| it.peer);
-            tracing::warn!(
-                target: "ringway::audit", event, ?holder, ?peer, suppressed,
-                "a connection over the limit was closed"
-            );
-        }
+        let address = self.connections.get(id.0).map(|it| it.peer);
         match holder {
-            Holder::User(_) => self.with_session(now, id, Session::handle_crowded),
-            Holder::Address(_) => self.close(now, id, CloseReason::Crowded),
+            Holder::User(user) => {
+                let text = "the user has limits.connections_per_user connections already";
+                let user = identity::decode(&user);
+                let who = Who { address, user: user.as_deref(), ..Who::default() };
+                self.reject(now, Rejected::User, who, text);
+                self.with_session(now, id, Session::handle_crowded);
+            }
+            Holder::Address(_) => {
+                let text = "the address has limits.connections_per_address connections already";
+                let who = Who { address, ..Who::default() };
+                self.reject(now, Rejected::Address, who, text);
+                self.close(now, id, CloseReason::Crowded);
+            }
         }
     }
 

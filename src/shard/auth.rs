@@ -14,6 +14,7 @@ use crate::policy::auth::Reject;
 use crate::policy::auth::Revocation;
 use crate::policy::auth::Verifier;
 use crate::proto::http::credentials::Sources;
+use crate::shard::audit::Cause;
 use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Phase;
 use crate::shard::state::Shard;
@@ -144,19 +145,9 @@ impl Shard {
     ) {
         self.counters.auth.rejected.of(label_of(reject)).add(1);
         self.count_verifier();
-        if let Some(suppressed) = self.audit_limit.admit(now.instant) {
-            let peer = self.connections.get(id.0).map(|it| it.peer);
-            tracing::warn!(
-                target: "ringway::audit",
-                event = "token-rejected",
-                reason = reject.as_str(),
-                ?peer,
-                session = session.id(),
-                user = session.claims().map(|it| &*it.user),
-                suppressed,
-                "a token was rejected: {reject}"
-            );
-        }
+        let cause = Cause { event: "token-rejected", reason: reject.as_str() };
+        let text = format_args!("a token was rejected: {reject}");
+        self.audit_session(now, id, cause, session, text);
     }
 
     /// Logs a frame that was refused; who asked for what it has no right to, or for too much, is a
@@ -168,26 +159,14 @@ impl Shard {
         session: &Session,
         refusal: &Refusal,
     ) {
-        let is_audited = matches!(refusal.code, Code::Forbidden | Code::Limit | Code::Rate);
-        let limit = if is_audited { &mut self.audit_limit } else { &mut self.log_limit };
-        let Some(suppressed) = limit.admit(now.instant) else { return };
-        let peer = self.connections.get(id.0).map(|it| it.peer);
-        let (session_id, user) = (session.id(), session.claims().map(|it| &*it.user));
-        if is_audited {
-            tracing::warn!(
-                target: "ringway::audit",
-                event = "refused",
-                reason = refusal.code.as_str(),
-                ?peer,
-                session = session_id,
-                user,
-                suppressed,
-                "refused: {refusal}"
-            );
-        } else {
-            let span = self.span(id, Some(session));
-            span.in_scope(|| tracing::info!(suppressed, "refused: {refusal}"));
+        if matches!(refusal.code, Code::Forbidden | Code::Limit | Code::Rate) {
+            let cause = Cause { event: "refused", reason: refusal.code.as_str() };
+            let text = format_args!("refused: {refusal}");
+            return self.audit_session(now, id, cause, session, text);
         }
+        let Some(suppressed) = self.log_limit.admit(now.instant) else { return };
+        let span = self.span(id, Some(session));
+        span.in_scope(|| tracing::info!(suppressed, "refused: {refusal}"));
     }
 
     /// Takes over what the verifier has counted.

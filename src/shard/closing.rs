@@ -5,9 +5,12 @@ use std::mem;
 use crate::broker::close::CloseReason;
 use crate::metrics::CloseCode;
 use crate::metrics::ConnectionError;
+use crate::metrics::catalogue::Label;
 use crate::metrics::health::Phase as LifePhase;
 use crate::proto::stomp;
 use crate::proto::ws;
+use crate::shard::audit::Cause;
+use crate::shard::audit::Who;
 use crate::shard::connection::Closing;
 use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Phase;
@@ -21,8 +24,8 @@ use crate::stdx::time::Now;
 impl Shard {
     /// Begins to close an open connection: its subscriptions go at once, its close frame is queued.
     pub(super) fn close(&mut self, now: Now, id: ConnectionId, reason: CloseReason) {
-        let is_normal = reason.is_normal();
-        let span = if is_normal { self.span_for_debug(id) } else { self.span(id, None) };
+        let is_quiet = reason.is_normal() || reason.is_told() || reason.is_of_limit();
+        let span = if is_quiet { self.span_for_debug(id) } else { self.span(id, None) };
         let Some(connection) = self.connections.get_mut(id.0) else {
             return;
         };
@@ -30,8 +33,14 @@ impl Shard {
             reason,
             CloseReason::PeerClosed(_) | CloseReason::Frame(_) | CloseReason::Internal
         );
+        let address = Some(connection.peer);
+        let mut names = (None, None);
         let ws = match mem::replace(&mut connection.phase, Phase::Taken) {
             Phase::Stomp(mut stomp) => {
+                if reason.is_of_limit() {
+                    let session = &stomp.session;
+                    names = (Some(session.id().to_owned()), session.named_user());
+                }
                 let subscriptions = stomp.session.take_subscriptions();
                 for key in subscriptions {
                     self.remove_subscription(now, key);
@@ -67,7 +76,13 @@ impl Shard {
         }
         self.push_raw(now, id, Shared::new(frame, &self.meter.clone()));
         self.leaving_bytes += self.connections.get_mut(id.0).map_or(0, |it| it.leaving_bytes());
-        span.in_scope(|| self.count_close(now, reason));
+        self.count_close(reason);
+        if reason.is_of_limit() {
+            let (session, user) = (names.0.as_deref(), names.1.as_deref());
+            self.audit_close(now, reason, Who { address, session, user });
+        } else {
+            span.in_scope(|| self.log_close(now, reason));
+        }
         self.rearm(id);
     }
 
@@ -213,7 +228,7 @@ impl Shard {
         }
     }
 
-    fn count_close(&mut self, now: Now, reason: CloseReason) {
+    fn count_close(&self, reason: CloseReason) {
         let is_without_code = reason == CloseReason::PeerClosed(None);
         let code = if is_without_code { CloseCode::None } else { CloseCode::of(reason.code()) };
         self.counters.closed.of(code).add(1);
@@ -226,7 +241,16 @@ impl Shard {
         if reason.drops_outbox() {
             self.counters.slow_consumers.add(1);
         }
-        if reason.is_normal() {
+    }
+
+    fn audit_close(&mut self, now: Now, reason: CloseReason, who: Who<'_>) {
+        let Some(label) = error_of(reason) else { return };
+        let cause = Cause { event: "closed", reason: label.text() };
+        self.audit(now, cause, who, format_args!("closed: {} ({reason:?})", reason.text()));
+    }
+
+    fn log_close(&mut self, now: Now, reason: CloseReason) {
+        if reason.is_normal() || reason.is_told() {
             tracing::debug!(code = reason.code(), "closed: {}", reason.text());
         } else if let Some(suppressed) = self.log_limit.admit(now.instant) {
             let code = reason.code();

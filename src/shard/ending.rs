@@ -54,6 +54,8 @@ impl Core {
         while !self.shard.borrow().is_drained() && self.clock.instant() < deadline {
             self.tick_after(END_INTERVAL).await;
         }
+        let now = self.now();
+        self.shard.borrow_mut().handle_end(now);
     }
 
     fn drain_some(&self) -> bool {

@@ -1,13 +1,16 @@
 //! The HTTP part of a connection: its head, then an upgrade or one answer.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 
 use crate::broker::session::Session;
 use crate::metrics::Handshake;
 use crate::metrics::Rejected;
+use crate::metrics::catalogue::Label;
 use crate::metrics::health::Phase as LifePhase;
 use crate::metrics::health::Probe;
 use crate::proto::http;
@@ -15,6 +18,8 @@ use crate::proto::http::Request;
 use crate::proto::http::forwarded::Forwarded;
 use crate::proto::stomp;
 use crate::proto::ws;
+use crate::shard::audit::Cause;
+use crate::shard::audit::Who;
 use crate::shard::connection::Closing;
 use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Head;
@@ -46,6 +51,8 @@ struct Answer {
     is_head: bool,
 }
 
+const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
 const SUBPROTOCOLS: &[&str] = &["v10.stomp", "v11.stomp", "v12.stomp"];
 
 impl Shard {
@@ -65,6 +72,8 @@ impl Shard {
             Ok(true) => {}
             Ok(false) => return Outcome::Incomplete(head),
             Err(text) => {
+                let cause = Cause { event: "handshake-refused", reason: "proxy_protocol" };
+                self.audit(now, cause, self.who(id), &text);
                 let answer = Answer::refusal(400, None, text, Handshake::BadRequest);
                 self.handshakes_count -= 1;
                 return Outcome::Answered(self.queue_answer(now, id, &answer));
@@ -114,6 +123,9 @@ impl Shard {
                     414 | 431 => Handshake::HeaderTooLarge,
                     _ => Handshake::BadRequest,
                 };
+                if result == Handshake::HeaderTooLarge {
+                    self.audit_handshake(now, id, result, error);
+                }
                 Answer::refusal(error.status(), None, error.to_string(), result)
             }
         };
@@ -128,7 +140,23 @@ impl Shard {
             "the request head was not complete within {:?}",
             self.options.handshake_timeout
         );
+        self.audit_handshake(now, id, Handshake::TimedOut, &text);
         self.queue_answer(now, id, &Answer::refusal(408, None, text, Handshake::TimedOut))
+    }
+
+    fn audit_handshake(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        result: Handshake,
+        text: impl fmt::Display,
+    ) {
+        let cause = Cause { event: "handshake-refused", reason: result.text() };
+        self.audit(now, cause, self.who(id), text);
+    }
+
+    fn who(&self, id: ConnectionId) -> Who<'static> {
+        Who { address: self.connections.get(id.0).map(|it| it.peer), ..Who::default() }
     }
 
     fn queue_answer(&mut self, now: Now, id: ConnectionId, answer: &Answer) -> Phase {
@@ -181,18 +209,31 @@ impl Shard {
             };
             Answer::refusal(error.status(), error.extra_header(), error.to_string(), result)
         })?;
-        let peer = self.connections.get(id.0).map(|it| it.peer.ip());
-        let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        for name in ["Authorization", "Origin"] {
+            if 1 < request.headers(name).count() {
+                // Whoever stands before us may have looked at the other one.
+                let text = format!("more than one {name} header; send one");
+                return Err(Answer::refusal(400, None, text, Handshake::BadRequest));
+            }
+        }
+        let peer = self.connections.get(id.0).map_or(NOBODY, |it| it.peer);
         let trusted = &self.options.admission.trusted_proxies;
         let scheme = if self.options.has_tls { "https" } else { "http" };
-        let seen = http::forwarded::of(request, peer, scheme, trusted);
+        let seen = http::forwarded::of(request, peer.ip(), scheme, trusted);
         let origin = request.header("origin");
+        // Which port somebody had is known to the proxy alone.
+        let is_direct = peer.ip() == seen.address;
+        let address = if is_direct { peer } else { SocketAddr::new(seen.address, 0) };
+        let who = Who { address: Some(address), ..Who::default() };
         if let Some(origin) = origin.filter(|origin| !self.is_allowed(origin, &seen)) {
-            self.counters.rejected.of(Rejected::Origin).add(1);
             let text = format!("origin {origin} is not allowed; see auth.origins");
+            self.reject(now, Rejected::Origin, who, &text);
             return Err(Answer::refusal(403, None, text, Handshake::Forbidden));
         }
-        self.check_room(now, seen.address)?;
+        if let Err((reason, answer)) = self.check_room(now, seen.address) {
+            self.reject(now, reason, who, answer.body.trim_end());
+            return Err(answer);
+        }
         let subprotocol = if is_echo { None } else { upgrade.select_subprotocol(SUBPROTOCOLS) };
         let mut bytes = Vec::with_capacity(192);
         http::encode_switching_protocols(&mut bytes, &upgrade.accept, subprotocol);
@@ -217,40 +258,41 @@ impl Shard {
         Ok((phase, origin.is_some()))
     }
 
-    fn check_room(&mut self, now: Now, address: IpAddr) -> Result<(), Answer> {
+    fn check_room(&mut self, now: Now, address: IpAddr) -> Result<(), (Rejected, Answer)> {
         let retry = Some(("Retry-After", "5"));
         if self.is_draining || self.identity.health.phase() == LifePhase::Draining {
-            self.counters.rejected.of(Rejected::Draining).add(1);
             let text = "the server is going away; connect again".to_owned();
-            return Err(Answer::refusal(503, retry, text, Handshake::Draining));
+            let answer = Answer::refusal(503, retry, text, Handshake::Draining);
+            return Err((Rejected::Draining, answer));
         }
         if self.options.connections_max <= self.active_everywhere() {
-            self.counters.rejected.of(Rejected::Connections).add(1);
             let text = format!(
                 "the server holds {} connections, limits.connections allows no more",
                 self.options.connections_max
             );
-            return Err(Answer::refusal(503, retry, text, Handshake::Full));
+            let answer = Answer::refusal(503, retry, text, Handshake::Full);
+            return Err((Rejected::Connections, answer));
         }
         if self.is_nearly_full() && self.is_suspect(address) {
-            return Err(self.refuse_last_places());
+            return Err((Rejected::Connections, Self::refuse_last_places()));
         }
         if !self.takes_handshake(now) {
-            self.counters.rejected.of(Rejected::HandshakeRate).add(1);
             let text = "too many connections begin here at once; try again".to_owned();
-            return Err(Answer::refusal(503, Some(("Retry-After", "1")), text, Handshake::Full));
+            let retry = Some(("Retry-After", "1"));
+            let answer = Answer::refusal(503, retry, text, Handshake::Full);
+            return Err((Rejected::HandshakeRate, answer));
         }
         Ok(())
     }
 
     /// What a newcomer is told who is turned away unread.
-    pub(super) fn say_no_place(&self) -> Vec<u8> {
-        self.encode_answer(&self.refuse_last_places())
+    pub(super) fn say_no_place(&mut self) -> Vec<u8> {
+        self.count_rejected_unread(Rejected::Connections);
+        self.encode_answer(&Self::refuse_last_places())
     }
 
     /// What a suspect is told where there is hardly room.
-    fn refuse_last_places(&self) -> Answer {
-        self.counters.rejected.of(Rejected::Connections).add(1);
+    fn refuse_last_places() -> Answer {
         let text = "the last places are for addresses whose tokens were not refused; try later";
         Answer::refusal(503, Some(("Retry-After", "5")), text.to_owned(), Handshake::Full)
     }

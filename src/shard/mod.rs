@@ -7,7 +7,7 @@
 //! monoio runtime; the simulation in `tests/sim` carries them by the numbers of a seed.
 //!
 //! Read `state` (what a shard is), `connection`, `handshake` (HTTP), `admission`, `ingest` (bytes
-//! to frames), `apply` (frames to effects), `auth`, `relay`, `fanout`, `replay`, `watch`,
+//! to frames), `apply` (frames to effects), `auth`, `audit`, `relay`, `fanout`, `replay`, `watch`,
 //! `caught_up`, `flush`, `closing`, `drain`, `timers`, `ask` with `inquiry` and `saying`, then
 //! `mailbox`, `runtime`, `accepting`, `carry`,
 //! `polled` and `ending`, `link` (connections to Redis) and `secure` (TLS of the listener).
@@ -17,6 +17,7 @@ mod accepting;
 mod admission;
 mod apply;
 mod ask;
+mod audit;
 mod auth;
 mod behind;
 mod carry;

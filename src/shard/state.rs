@@ -34,6 +34,8 @@ use crate::proto::stomp;
 use crate::proto::ws;
 use crate::shard::admission::Admission;
 use crate::shard::admission::Ahead;
+use crate::shard::audit::Audit;
+use crate::shard::audit::Who;
 use crate::shard::auth::AuthOptions;
 use crate::shard::behind::Behind;
 use crate::shard::connection::Connection;
@@ -171,7 +173,7 @@ pub struct Shard {
     pub(super) behind: Behind,
     pub(super) round_trips: Vec<Duration>,
     pub(super) log_limit: LogLimit,
-    pub(super) audit_limit: LogLimit,
+    pub(super) audit: Audit,
     pub(super) seats: Seats,
     pub(super) replays: Replays,
     pub(super) handshakes_pace: Pace,
@@ -270,7 +272,7 @@ impl Shard {
             behind: Behind::default(),
             round_trips: Vec::new(),
             log_limit: LogLimit::new(),
-            audit_limit: LogLimit::new(),
+            audit: Audit::default(),
             seats: {
                 let seats = Seats::new(*id, counters.len(), *home_seed, options.admission.seats);
                 if options.redis.is_some() { seats.with_news() } else { seats }
@@ -309,7 +311,9 @@ impl Shard {
     /// socket is to be closed.
     pub fn handle_opened(&mut self, now: Now, peer: SocketAddr) -> Option<ConnectionId> {
         if self.options.handshakes_max <= self.handshakes_count.saturating_sub(self.held_count()) {
-            self.counters.rejected.of(Rejected::HandshakesPending).add(1);
+            let who = Who { address: Some(peer), ..Who::default() };
+            let text = "limits.handshakes_pending connections are in their handshake already";
+            self.reject(now, Rejected::HandshakesPending, who, text);
             return None;
         }
         let head = Head { bytes: Vec::new(), limits: self.options.http, is_begun: false };

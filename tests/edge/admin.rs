@@ -233,6 +233,9 @@ fn what_cannot_be_published_is_told_as_json(driver: Driver) {
         ("/api/rebalance", r#"{"share":2}"#, 400, "bad-request"),
         ("/api/tokens/revoke", "{}", 400, "bad-request"),
         ("/api/tokens/revoke", r#"{"jti":"a","user":"b"}"#, 400, "bad-request"),
+        ("/api/tokens/revoke", r#"{"jti":""}"#, 400, "bad-request"),
+        ("/api/tokens/revoke", r#"{"jti":5}"#, 400, "bad-request"),
+        ("/api/tokens/revoke", r#"{"user":null}"#, 400, "bad-request"),
         ("/api/nothing", "{}", 404, "not-found"),
     ] {
         let answer = call(&server, "POST", path, "", body);

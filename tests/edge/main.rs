@@ -7,9 +7,12 @@
 mod support;
 
 mod admin;
+mod audit;
+mod bounds;
 mod cloudwatch;
 mod destinations;
 mod drain;
+mod files;
 mod forgeries;
 mod framing;
 mod guards;
@@ -18,6 +21,7 @@ mod lifecycle;
 mod limits;
 mod operations;
 mod session;
+mod sources;
 mod subscriptions;
 mod tls;
 mod tokens;

@@ -147,7 +147,7 @@ fn a_reload_changes_who_may_connect(driver: Driver) {
     };
     assert_eq!(asked(&configured.server), 403);
     let text = "[auth]\norigins = [\"https://pages.test\"]\n";
-    let line = configured.reload(text, "auth.origins");
+    let line = configured.reload(text, "auth.origins: ");
     assert!(line.contains("from now on"), "{line}");
     until(|| asked(&configured.server) == 101);
 }

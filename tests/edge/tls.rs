@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails ends the test, and says which it was")]
 
 #[path = "../../src/io/tls/testing.rs"]
-mod testing;
+pub(crate) mod testing;
 
 use std::fs;
 use std::io;
@@ -35,7 +35,6 @@ use crate::support::UPGRADE;
 use crate::support::Wire;
 use crate::support::ask;
 use crate::support::on_each_driver;
-use crate::support::program;
 
 use testing::Authority;
 
@@ -370,19 +369,4 @@ fn pages_of_the_same_secure_origin_may_connect(driver: Driver) {
         stream.read_exact(&mut answer).unwrap();
         assert_eq!(&answer[9..], status.as_bytes(), "{origin}");
     }
-}
-
-#[test]
-fn files_that_cannot_serve_are_a_start_error() {
-    let authority = Authority::new();
-    let (certificate, _) = authority.issue("one", &["edge.test"]);
-    let (_, key) = authority.issue("two", &["edge.test"]);
-    let mut command = program();
-    command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--cores", "1"]);
-    command.args(["--set", &format!("tls.cert={}", certificate.display())]);
-    command.args(["--set", &format!("tls.key={}", key.display())]);
-    let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("is not the key of"), "{said}");
 }

@@ -98,10 +98,13 @@ fn a_token_of_the_command_is_let_in_and_nobody_else(driver: Driver) {
     let connected = amy.connect(&format!("accept-version:1.2|token:{good}"));
     assert_eq!(connected.header("user-name"), "amy");
     let expired = token(&["--set", SECRET_SETTING, "--expires-in", "-60"]);
-    let confused = token(&["--set", SECRET_SETTING, "--alg", "HS384"]);
+    // The command makes none that no server believes.
+    let short = program().args(["token", "--set", SECRET_SETTING, "--alg", "HS512"]).output();
+    let short = short.expect("it runs");
+    assert_eq!(short.status.code(), Some(2), "{short:?}");
+    assert!(String::from_utf8_lossy(&short.stderr).contains("64 bytes"), "{short:?}");
     let foreign = token(&["--set", "auth.jwt.secret=another secret, just as long as it must be"]);
-    for (token, code) in [(expired, 4401), (confused, 1008), (foreign, 1008), (String::new(), 1008)]
-    {
+    for (token, code) in [(expired, 4401), (foreign, 1008), (String::new(), 1008)] {
         assert_eq!(try_connect(&server, &token).err(), Some(code), "{token}");
     }
     server.await_metric("websocket_auth_failures_total", "reason=\"expired\"", 1.0);

@@ -5,8 +5,11 @@ use std::process::Output;
 use std::time::Duration;
 use std::time::Instant;
 
+use serde_json::Value;
+
 use crate::support::Client;
 use crate::support::Driver;
+use crate::support::ask;
 use crate::support::on_each_driver;
 use crate::support::program;
 use crate::world::Cluster;
@@ -16,7 +19,10 @@ use crate::world::Reply;
 use crate::world::Ringway;
 use crate::world::await_true;
 
-on_each_driver!(a_revoked_token_ends_everywhere_at_once);
+on_each_driver!(
+    a_revoked_token_ends_everywhere_at_once,
+    what_is_revoked_over_http_while_redis_is_away_holds_here_and_later_everywhere,
+);
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 const SECRET: &str = "fedcba9876543210fedcba9876543210";
@@ -108,6 +114,75 @@ fn a_revoked_token_ends_everywhere_at_once(driver: Driver) {
     assert_ended(&mut amy, 1008, "disconnected by an operator");
     connect(&servers[1], &other).assert_open();
     assert_eq!(redis.client().ask(&["ZCARD", RECORD]), Reply::Number(2));
+}
+
+/// Asks the API of a server; the status and the answer.
+fn post(server: &Ringway, path: &str, body: &str) -> (u16, Value) {
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = ask(server.admin, &request);
+    (answer.status, serde_json::from_str(&answer.body).expect("JSON"))
+}
+
+fn what_is_revoked_over_http_while_redis_is_away_holds_here_and_later_everywhere(driver: Driver) {
+    let mut redis = Redis::plain();
+    let setting = redis.setting();
+    let servers = [start(driver, &setting), start(driver, &setting)];
+    let (stolen, fine, bob) = (token("amy", "stolen"), token("amy", "fine"), token("bob", "b1"));
+    let mut thieves = servers.each_ref().map(|it| connect(it, &stolen));
+    let mut amys = servers.each_ref().map(|it| connect(it, &fine));
+    let mut bobs = servers.each_ref().map(|it| connect(it, &bob));
+    redis.kill();
+    servers.iter().for_each(Ringway::await_degraded);
+
+    // Here it holds at once, and the answer says so, and what comes.
+    for (body, ended) in
+        [(r#"{"jti":"stolen"}"#, &mut thieves[0]), (r#"{"user":"bob"}"#, &mut bobs[0])]
+    {
+        let (status, answer) = post(&servers[0], "/api/tokens/revoke", body);
+        assert_eq!((status, &answer["reach"]), (202, &"process".into()), "{answer}");
+        assert_eq!(answer["pending"], true, "{answer}");
+        let text = answer["message"].as_str().expect("a text");
+        assert!(text.contains("as soon as Redis answers"), "{answer}");
+        assert_ended(ended, 4401, "the token was revoked");
+    }
+    assert_eq!(try_connect(&servers[0], &stolen).err(), Some(4401));
+    // The other has not heard of it yet, as was said.
+    thieves[1].assert_open();
+    bobs[1].assert_open();
+    // Who would end a session later than asked for might end one that has just begun.
+    let (status, answer) = post(&servers[0], "/api/users/amy/disconnect", "{}");
+    assert_eq!((status, &answer["error"]["code"]), (503, &"relay".into()), "{answer}");
+
+    redis.restart();
+    assert_ended(&mut thieves[1], 4401, "the token was revoked");
+    assert_ended(&mut bobs[1], 4401, "the token was revoked");
+    amys.iter_mut().for_each(Client::assert_open);
+    // Written down as well: who comes later reads it.
+    await_true("both are written down", || {
+        redis.client().ask(&["ZCARD", RECORD]) == Reply::Number(2)
+    });
+    let late = start(driver, &setting);
+    await_true("the record to be read", || try_connect(&late, &stolen).err() == Some(4401));
+    await_true("the record to be read", || try_connect(&late, &bob).err() == Some(4401));
+    connect(&late, &fine).assert_open();
+}
+
+#[test]
+fn revocations_that_redis_never_took_are_told_at_the_end() {
+    let redis = Redis::plain();
+    let proxy = Proxy::to(redis.port);
+    let mut server = start(Driver::IoUring, &proxy.setting());
+    drop(redis);
+    server.await_degraded();
+    let (status, answer) = post(&server, "/api/tokens/revoke", r#"{"jti":"one"}"#);
+    assert_eq!((status, &answer["pending"]), (202, &true.into()), "{answer}");
+    server.await_line("a revocation waits for Redis");
+    let lines = server.end();
+    assert!(lines.iter().any(|it| it.contains("lost to the rest of the fleet")), "{lines:?}");
 }
 
 #[test]

@@ -10,6 +10,12 @@ impl Session {
         identity::decode(&self.user).unwrap_or_else(|| self.user.to_string())
     }
 
+    /// The user, where it is known.
+    #[must_use]
+    pub fn named_user(&self) -> Option<String> {
+        self.is_named.then(|| self.user())
+    }
+
     /// How many subscriptions it has.
     #[must_use]
     pub fn subscriptions_count(&self) -> usize {

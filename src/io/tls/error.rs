@@ -18,6 +18,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the peer has not shown a certificate that is believed.
+    #[must_use]
+    pub fn is_of_certificate(&self) -> bool {
+        let Self::Protocol(error) = self else { return false };
+        matches!(
+            error,
+            rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_)
+        )
+    }
+
     /// Whether the peer speaks something else.
     #[must_use]
     pub fn is_not_tls(&self) -> bool {

@@ -15,6 +15,7 @@ pub use error::Error;
 pub use session::Session;
 pub use settings::Client;
 pub use settings::ClientFiles;
+pub use settings::FileOf;
 pub use settings::Server;
 pub use settings::ServerFiles;
 pub use settings::Unusable;

@@ -20,13 +20,29 @@ use rustls::server::WebPkiClientVerifier;
 /// Tickets after a handshake of TLS 1.3: a client that comes back uses one and gets a new one.
 const TICKETS_COUNT: usize = 1;
 
+/// What a file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileOf {
+    /// The certificate of this side, and what leads from it to its CA.
+    Certificate,
+    /// The key of that.
+    Key,
+    /// The CAs that the other side's certificate may be from.
+    Authorities,
+}
+
 /// Why files cannot serve: the operator's fault, one line that names the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unusable(pub String);
+pub struct Unusable {
+    /// Which of them it is.
+    pub of: FileOf,
+    /// What is wrong with it.
+    pub text: String,
+}
 
 impl fmt::Display for Unusable {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
+        formatter.write_str(&self.text)
     }
 }
 
@@ -71,12 +87,15 @@ impl Client {
         };
         let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
-            .map_err(|error| Unusable(format!("no TLS version is available: {error}")))?
+            .map_err(|error| unusable(FileOf::Certificate, format!("no TLS version: {error}")))?
             .with_root_certificates(roots);
         let config = match &files.certificate_and_key {
             None => config.with_no_client_auth(),
             Some((certificate, key)) => config
-                .with_client_auth_cert(certificates_of(certificate)?, key_of(key)?)
+                .with_client_auth_cert(
+                    certificates_of(certificate, FileOf::Certificate)?,
+                    key_of(key)?,
+                )
                 .map_err(|error| unfit(certificate, key, &error))?,
         };
         Ok(Self(Arc::new(config)))
@@ -98,25 +117,31 @@ impl Server {
         let provider = provider();
         let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .map_err(|error| Unusable(format!("no TLS version is available: {error}")))?;
+            .map_err(|error| unusable(FileOf::Certificate, format!("no TLS version: {error}")))?;
         let config = match &files.client_ca {
             None => config.with_no_client_auth(),
             Some(path) => {
                 let roots = Arc::new(roots_of(path)?);
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
                     .build()
-                    .map_err(|error| Unusable(format!("{}: {error}", path.display())))?;
+                    .map_err(|error| {
+                        unusable(FileOf::Authorities, format!("{}: {error}", path.display()))
+                    })?;
                 config.with_client_cert_verifier(verifier)
             }
         };
         let mut config = config
-            .with_single_cert(certificates_of(&files.certificate)?, key_of(&files.key)?)
+            .with_single_cert(
+                certificates_of(&files.certificate, FileOf::Certificate)?,
+                key_of(&files.key)?,
+            )
             .map_err(|error| unfit(&files.certificate, &files.key, &error))?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         // Tickets hold the session: nothing is kept here, and no shard asks another.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = ring::Ticketer::new()
-            .map_err(|error| Unusable(format!("no randomness for session tickets: {error}")))?;
+        config.ticketer = ring::Ticketer::new().map_err(|error| {
+            unusable(FileOf::Key, format!("no randomness for tickets: {error}"))
+        })?;
         config.send_tls13_tickets = TICKETS_COUNT;
         Ok(Self(Arc::new(config)))
     }
@@ -142,34 +167,39 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Unusable> {
-    fs::read(path).map_err(|error| Unusable(format!("cannot read {}: {error}", path.display())))
+fn unusable(of: FileOf, text: String) -> Unusable {
+    Unusable { of, text }
 }
 
-fn certificates_of(path: &Path) -> Result<Vec<CertificateDer<'static>>, Unusable> {
-    let pem = read(path)?;
+fn read(path: &Path, of: FileOf) -> Result<Vec<u8>, Unusable> {
+    fs::read(path).map_err(|error| unusable(of, format!("cannot read {}: {error}", path.display())))
+}
+
+fn certificates_of(path: &Path, of: FileOf) -> Result<Vec<CertificateDer<'static>>, Unusable> {
+    let pem = read(path, of)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let found =
-        found.map_err(|error| Unusable(format!("{} is no PEM file: {error}", path.display())))?;
+    let found = found
+        .map_err(|error| unusable(of, format!("{} is no PEM file: {error}", path.display())))?;
     if found.is_empty() {
         let text = "holds no certificate (-----BEGIN CERTIFICATE-----)";
-        return Err(Unusable(format!("{} {text}", path.display())));
+        return Err(unusable(of, format!("{} {text}", path.display())));
     }
     Ok(found)
 }
 
 fn key_of(path: &Path) -> Result<PrivateKeyDer<'static>, Unusable> {
-    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|_| {
+    PrivateKeyDer::from_pem_slice(&read(path, FileOf::Key)?).map_err(|_| {
         let text = "holds no private key without a passphrase (-----BEGIN PRIVATE KEY-----)";
-        Unusable(format!("{} {text}", path.display()))
+        unusable(FileOf::Key, format!("{} {text}", path.display()))
     })
 }
 
 fn roots_of(path: &Path) -> Result<RootCertStore, Unusable> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates_of(path)? {
+    for certificate in certificates_of(path, FileOf::Authorities)? {
         roots.add(certificate).map_err(|error| {
-            Unusable(format!("{} holds a certificate of no use: {error}", path.display()))
+            let text = format!("{} holds a certificate of no use: {error}", path.display());
+            unusable(FileOf::Authorities, text)
         })?;
     }
     Ok(roots)
@@ -183,7 +213,7 @@ fn host_roots() -> Result<RootCertStore, Unusable> {
     if usable_count == 0 {
         let text = "the host has no list of CAs (package ca-certificates); name a PEM file of the \
                     CA to trust";
-        return Err(Unusable(text.to_owned()));
+        return Err(unusable(FileOf::Authorities, text.to_owned()));
     }
     Ok(roots)
 }
@@ -191,9 +221,10 @@ fn host_roots() -> Result<RootCertStore, Unusable> {
 fn unfit(certificate: &Path, key: &Path, error: &rustls::Error) -> Unusable {
     let (certificate, key) = (certificate.display(), key.display());
     if let rustls::Error::InconsistentKeys(_) = error {
-        return Unusable(format!("the key in {key} is not the key of {certificate}"));
+        return unusable(FileOf::Key, format!("the key in {key} is not the key of {certificate}"));
     }
-    Unusable(format!("{certificate} with the key in {key} is of no use: {error}"))
+    let text = format!("{certificate} with the key in {key} is of no use: {error}");
+    unusable(FileOf::Certificate, text)
 }
 
 #[cfg(test)]

@@ -121,10 +121,7 @@ impl ClaimOptions {
         if self.required.iter().any(|it| it.find(all).is_none_or(Value::is_null)) {
             return Err(Reject::Claim);
         }
-        let user = self.user.find(all).and_then(text_of).ok_or(Reject::User)?;
-        if user.is_empty() || USER_BYTES_MAX < user.len() || user.contains(['\r', '\n', '\0']) {
-            return Err(Reject::User);
-        }
+        let user = self.user_of(all)?;
         let jti = match all.get("jti") {
             None => None,
             Some(it) => Some(text_of(it).ok_or(Reject::Malformed)?),
@@ -138,6 +135,15 @@ impl ClaimOptions {
         Ok(Claims { user, roles, kept, expires_at_ms, issued_at_ms, jti })
     }
 
+    /// Whose it is.
+    pub(super) fn user_of(&self, all: &Map<String, Value>) -> Result<Box<str>, Reject> {
+        let user = self.user.find(all).and_then(text_of).ok_or(Reject::User)?;
+        if user.is_empty() || USER_BYTES_MAX < user.len() || user.contains(['\r', '\n', '\0']) {
+            return Err(Reject::User);
+        }
+        Ok(user)
+    }
+
     /// Since when a token with these claims is valid, leeway included; 0 for one that does not say.
     pub(super) fn begins_at_ms(&self, all: &Map<String, Value>) -> Result<u64, Reject> {
         let begins_at_ms = date(all, "nbf")?.max(date(all, "iat")?);
@@ -149,16 +155,18 @@ impl ClaimOptions {
     }
 }
 
+/// The last second of the year 9999: whoever writes a later one means something else, such as
+/// milliseconds, and not for ever.
+const SECONDS_MAX: f64 = 253_402_300_799.0;
+
 /// A NumericDate (RFC 7519 §2) in milliseconds.
 fn date(all: &Map<String, Value>, name: &str) -> Result<Option<u64>, Reject> {
     let Some(value) = all.get(name) else {
         return Ok(None);
     };
-    if let Some(seconds) = value.as_u64() {
-        return Ok(Some(seconds.saturating_mul(1000)));
-    }
-    let seconds = value.as_f64().filter(|it| 0.0 <= *it).ok_or(Reject::Malformed)?;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
+    let seconds = value.as_f64().filter(|it| (0.0..=SECONDS_MAX).contains(it));
+    let seconds = seconds.ok_or(Reject::Malformed)?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is in range")]
     Ok(Some((seconds * 1000.0) as u64))
 }
 

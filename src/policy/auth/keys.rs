@@ -16,6 +16,17 @@ const KEYS_TRIED_MAX: usize = 4;
 /// Shortest HMAC secret in bytes, that of HS256 (RFC 7518 §3.2).
 const SECRET_BYTES_MIN: usize = 32;
 
+/// The shortest secret of an algorithm: the length of what it makes (RFC 7518 §3.2).
+pub(super) fn secret_bytes_min(algorithm: Algorithm) -> usize {
+    if algorithm == Algorithm::HS512 {
+        64
+    } else if algorithm == Algorithm::HS384 {
+        48
+    } else {
+        SECRET_BYTES_MIN
+    }
+}
+
 /// The name of an algorithm and the bit that stands for it.
 #[rustfmt::skip]
 const ALGORITHMS: &[(&str, Algorithm, u16)] = &[
@@ -123,8 +134,10 @@ impl Key {
             return wrong("the secret is a PEM document; public keys belong in auth.jwt.keys");
         }
         let mut algorithms = bit(Algorithm::HS256);
-        algorithms |= if 48 <= secret.len() { bit(Algorithm::HS384) } else { 0 };
-        algorithms |= if 64 <= secret.len() { bit(Algorithm::HS512) } else { 0 };
+        for algorithm in [Algorithm::HS384, Algorithm::HS512] {
+            let serves = secret_bytes_min(algorithm) <= secret.len();
+            algorithms |= if serves { bit(algorithm) } else { 0 };
+        }
         let algorithms = narrow(algorithms, only)?;
         Ok(Self::new(kid, algorithms, DecodingKey::from_secret(secret), secret))
     }

@@ -15,6 +15,8 @@ pub struct SigningKey {
     algorithm: Algorithm,
     kid: Option<String>,
     key: EncodingKey,
+    /// Of a secret, how long it is.
+    secret_bytes: Option<usize>,
 }
 
 impl std::fmt::Debug for SigningKey {
@@ -27,7 +29,8 @@ impl SigningKey {
     /// An HMAC secret, for HS256.
     #[must_use]
     pub fn secret(secret: &[u8]) -> Self {
-        Self { algorithm: Algorithm::HS256, kid: None, key: EncodingKey::from_secret(secret) }
+        let key = EncodingKey::from_secret(secret);
+        Self { algorithm: Algorithm::HS256, kid: None, key, secret_bytes: Some(secret.len()) }
     }
 
     /// A private key as PEM: RSA for RS256, P-256 or P-384 for ES256 or ES384, Ed25519 for EdDSA.
@@ -36,7 +39,7 @@ impl SigningKey {
     ///
     /// When it is none of these; elliptic curves must be in PKCS#8.
     pub fn private_pem(pem: &[u8]) -> Result<Self, KeyError> {
-        let of = |algorithm, key| Self { algorithm, kid: None, key };
+        let of = |algorithm, key| Self { algorithm, kid: None, key, secret_bytes: None };
         let made = EncodingKey::from_rsa_pem(pem)
             .map(|key| of(Algorithm::RS256, key))
             .or_else(|_| EncodingKey::from_ed_pem(pem).map(|key| of(Algorithm::EdDSA, key)))
@@ -64,12 +67,18 @@ impl SigningKey {
     ///
     /// When there is no such algorithm or the key cannot serve it.
     pub fn with_algorithm(self, name: &str) -> Result<Self, KeyError> {
-        match keys::algorithm(name) {
-            Some(algorithm) if algorithm.family() == self.key.family() => {
-                Ok(Self { algorithm, ..self })
-            }
-            Some(_) | None => Err(KeyError(format!("this key cannot sign with {name:?}"))),
+        let algorithm = keys::algorithm(name).filter(|it| it.family() == self.key.family());
+        let Some(algorithm) = algorithm else {
+            return Err(KeyError(format!("this key cannot sign with {name:?}")));
+        };
+        let bytes_min = keys::secret_bytes_min(algorithm);
+        if let Some(bytes) = self.secret_bytes.filter(|it| *it < bytes_min) {
+            return Err(KeyError(format!(
+                "{name} needs a secret of {bytes_min} bytes or more (RFC 7518), and this one has \
+                 {bytes}: no server would believe the token; give a longer one, or sign with HS256"
+            )));
         }
+        Ok(Self { algorithm, ..self })
     }
 
     /// A token with these claims.

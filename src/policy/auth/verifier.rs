@@ -62,9 +62,11 @@ pub struct Counts {
 }
 
 /// A decision that is remembered.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Refused {
     reject: Reject,
+    /// Whose token it is, where its signature is good.
+    user: Option<Arc<str>>,
     /// Other keys may judge otherwise.
     key_generation: u64,
     /// When its time comes, where that is all that it lacks.
@@ -84,6 +86,7 @@ pub struct Verifier {
     bad: Cache<Refused>,
     counts: Counts,
     lacks_key: bool,
+    refused_user: Option<Arc<str>>,
 }
 
 impl Verifier {
@@ -99,6 +102,7 @@ impl Verifier {
             epoch: 0,
             counts: Counts::default(),
             lacks_key: false,
+            refused_user: None,
         }
     }
 
@@ -151,12 +155,19 @@ impl Verifier {
         std::mem::take(&mut self.lacks_key)
     }
 
+    /// Whose the token was that was refused last, where its signature was good.
+    #[must_use]
+    pub fn refused_user(&self) -> Option<&str> {
+        self.refused_user.as_deref()
+    }
+
     /// Judges a token. A token that was judged before costs a hash and a look, whatever it was.
     ///
     /// # Errors
     ///
     /// Why it is not believed.
     pub fn verify(&mut self, now_ms: u64, token: &str) -> Result<Standing, Reject> {
+        self.refused_user = None;
         if token.is_empty() {
             return Err(Reject::Missing);
         }
@@ -170,7 +181,9 @@ impl Verifier {
             // Forgotten when it falls: nobody else will be let in with it.
             if let Err(reject) = self.check(now_ms, &mut standing) {
                 self.good.remove(&digest);
-                self.bad.insert(digest, self.refused(reject));
+                let user = Some(Arc::from(&*standing.claims().user));
+                self.refused_user.clone_from(&user);
+                self.bad.insert(digest, Refused { user, ..self.refused(reject) });
                 return Err(reject);
             }
             return Ok(standing);
@@ -180,6 +193,7 @@ impl Verifier {
             && now_ms < refused.until_ms
         {
             self.counts.known_bad += 1;
+            self.refused_user = refused.user;
             return Err(refused.reject);
         }
         match self.judge(now_ms, token) {
@@ -193,8 +207,10 @@ impl Verifier {
                     self.lacks_key = true;
                     self.counts.keyless += 1;
                 }
+                let reject = refused.reject;
+                self.refused_user.clone_from(&refused.user);
                 self.bad.insert(digest, refused);
-                Err(refused.reject)
+                Err(reject)
             }
         }
     }
@@ -240,10 +256,12 @@ impl Verifier {
             let begins_at_ms = self.options.claims.begins_at_ms(&all);
             let is_early = reject == Reject::NotYetValid;
             let until_ms = begins_at_ms.ok().filter(|_| is_early).unwrap_or(u64::MAX);
-            Refused { until_ms, ..self.refused(reject) }
+            let user = self.options.claims.user_of(&all).ok().map(Arc::from);
+            Refused { until_ms, user, ..self.refused(reject) }
         })?;
         if self.revoked.concerns(&claims) {
-            return Err(self.refused(Reject::Revoked));
+            let user = Some(Arc::from(claims.user));
+            return Err(Refused { user, ..self.refused(Reject::Revoked) });
         }
         Ok(Verified {
             claims,
@@ -254,7 +272,8 @@ impl Verifier {
     }
 
     fn refused(&self, reject: Reject) -> Refused {
-        Refused { reject, key_generation: self.keys.generation(), until_ms: u64::MAX }
+        let key_generation = self.keys.generation();
+        Refused { reject, user: None, key_generation, until_ms: u64::MAX }
     }
 }
 

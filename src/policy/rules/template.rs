@@ -14,6 +14,11 @@ const COMBINATIONS_COUNT_MAX: usize = 64;
 /// Most claims in one template.
 const CLAIMS_COUNT_MAX: usize = 4;
 
+/// The characters of the pattern language.
+const WILD: [char; 4] = ['*', '?', '{', '}'];
+/// These, and those that are percent-encoded besides control characters.
+const UNFIT: [char; 6] = ['*', '?', '{', '}', '%', '/'];
+
 /// Whether a template is about a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Match {
@@ -30,6 +35,8 @@ pub(super) struct Template {
     /// The template with any text in the place of claims; without claims it is all there is.
     outline: Pattern,
     pieces: Box<[Piece]>,
+    /// Whether there is nothing in it but text and claims.
+    is_plain: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -62,7 +69,12 @@ impl Template {
         if !pieces.is_empty() {
             pieces.push(Piece::Text(rest.into()));
         }
-        Ok(Self { outline, pieces: pieces.into() })
+        let is_plain = |it: &Piece| match it {
+            Piece::Text(text) => !text.contains(WILD),
+            Piece::Claim(_) => true,
+        };
+        let is_plain = !pieces.is_empty() && pieces.iter().all(is_plain);
+        Ok(Self { outline, pieces: pieces.into(), is_plain })
     }
 
     pub(super) fn claim_paths(&self) -> impl Iterator<Item = &ClaimPath> {
@@ -74,6 +86,13 @@ impl Template {
 
     /// Whether it matches `destination` with any of the claims' values.
     pub(super) fn matches(&self, claims: Option<&Claims>, destination: &str) -> Match {
+        // The way of each message: text beside text, and nothing is made for it.
+        if self.is_plain
+            && let Some(claims) = claims
+            && is_spelt(&self.pieces, claims, destination, &mut { COMBINATIONS_COUNT_MAX })
+        {
+            return Match::Yes;
+        }
         if !self.outline.matches(destination) {
             return Match::No;
         }
@@ -119,9 +138,28 @@ impl Template {
     }
 }
 
+/// Whether the rest of a destination is just these pieces, with values that stand in destinations
+/// as they are. `false` says nothing: so many tries may not be enough, nor values that are encoded.
+fn is_spelt(pieces: &[Piece], claims: &Claims, rest: &str, tries: &mut usize) -> bool {
+    let Some((piece, others)) = pieces.split_first() else { return rest.is_empty() };
+    match piece {
+        Piece::Text(text) => {
+            rest.strip_prefix(&**text).is_some_and(|it| is_spelt(others, claims, it, tries))
+        }
+        Piece::Claim(path) => claims.values(path).iter().any(|value| {
+            let Some(rest) = rest.strip_prefix(&**value) else { return false };
+            if value.is_empty() || value.contains(UNFIT) || value.contains(char::is_control) {
+                return false;
+            }
+            *tries = tries.saturating_sub(1);
+            0 < *tries && is_spelt(others, claims, rest, tries)
+        }),
+    }
+}
+
 /// The value as it stands in a destination, if it can and does.
 fn literal(value: &str, asked: &str) -> Option<String> {
-    if value.is_empty() || value.contains(['*', '?', '{', '}']) {
+    if value.is_empty() || value.contains(WILD) {
         return None;
     }
     let mut encoded = String::with_capacity(value.len());

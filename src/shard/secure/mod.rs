@@ -18,6 +18,8 @@ use std::task::Waker;
 use crate::io::tls;
 use crate::io::tls::Session;
 use crate::metrics::TlsHandshake;
+use crate::shard::audit::Cause;
+use crate::shard::audit::Who;
 use crate::shard::connection::ConnectionId;
 use crate::shard::runtime::Core;
 use crate::shard::runtime::Owned;
@@ -364,7 +366,12 @@ impl Shard {
         if was_handshaking {
             self.counters.tls_handshakes.of(TlsHandshake::Failed).add(1);
         }
-        if let Some(suppressed) = self.log_limit.admit(now.instant) {
+        if was_handshaking && error.is_of_certificate() {
+            let cause = Cause { event: "tls-refused", reason: "certificate" };
+            let who =
+                Who { address: self.connections.get(id.0).map(|it| it.peer), ..Who::default() };
+            self.audit(now, cause, who, error);
+        } else if let Some(suppressed) = self.log_limit.admit(now.instant) {
             let peer = self.connections.get(id.0).map(|it| it.peer);
             tracing::info!(?peer, suppressed, "TLS of a client failed: {error}");
         }
