@@ -44,17 +44,18 @@ impl Shard {
         };
         for group in groups.filter(|it| !it.is_replaying()) {
             let frame = encoder.encode(group.version(), group.shown(), group.subscription_line());
+            sent_count += group.members().len() as u64;
             for member in group.members() {
                 let slot = member.slot.0;
                 let connection = connections.at_mut(slot).expect("the table holds open ones only");
                 if connection.outbox.push(&frame, ample_bytes, now.instant).is_err() {
                     if connection.outbox.push(&frame, bytes_max, now.instant).is_err() {
                         slow.extend(connections.key_at(slot));
+                        sent_count -= 1;
                         continue;
                     }
                     behind.note(slot);
                 }
-                sent_count += 1;
                 connection.written_at = now.instant;
                 let is_armed_late = overdue_tick < connection.armed;
                 if !connection.is_dirty || is_armed_late {

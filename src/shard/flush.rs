@@ -3,6 +3,8 @@
 use std::mem;
 
 use crate::broker::close::CloseReason;
+use crate::metrics::Histogram;
+use crate::metrics::IS_METERED;
 use crate::proto::ws;
 use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Phase;
@@ -19,6 +21,43 @@ pub enum Action {
     EndWrite,
     /// End both sides at once; [`Shard::handle_closed`] follows.
     Abort,
+}
+
+/// Sends of one turn, in a row, of what had waited since the same time: a fan-out is counted once,
+/// and not for each of its receivers.
+#[derive(Debug)]
+pub(super) struct SendsAlike {
+    /// [`NEVER`] between turns.
+    since: Instant,
+    /// When the first of them was taken.
+    until: Instant,
+    count: u64,
+}
+
+const NEVER: Instant = Instant::from_nanos(u64::MAX);
+
+impl SendsAlike {
+    pub(super) const fn new() -> Self {
+        Self { since: NEVER, until: NEVER, count: 0 }
+    }
+
+    /// Counts those so far, and goes on with others. Not a part of what each send does.
+    #[cold]
+    #[inline(never)]
+    fn begin(&mut self, since: Instant, until: Instant, ages: &Histogram) {
+        self.count_in(ages);
+        (self.since, self.until) = (since, until);
+    }
+
+    /// Counts those so far in `ages`; the turn is over.
+    fn count_in(&mut self, ages: &Histogram) {
+        let count = mem::take(&mut self.count);
+        if 0 < count {
+            let nanos = u64::try_from(self.until.since(self.since).as_nanos());
+            ages.observe_many_ns(nanos.unwrap_or(u64::MAX), count);
+            self.since = NEVER;
+        }
+    }
 }
 
 impl Shard {
@@ -64,8 +103,14 @@ impl Shard {
         assert!(sent_bytes <= connection.in_flight_bytes);
         connection.in_flight_bytes = 0;
         let leaving_bytes = connection.leaving_bytes();
-        if let Some(since) = connection.outbox.waiting_since().filter(|_| 0 < sent_bytes) {
-            self.counters.outbox_age.observe(now.instant.since(since));
+        if IS_METERED
+            && 0 < sent_bytes
+            && let Some(since) = connection.outbox.waiting_since()
+        {
+            if self.sends_alike.since != since {
+                self.sends_alike.begin(since, now.instant, &self.counters.outbox_age);
+            }
+            self.sends_alike.count += 1;
         }
         connection.outbox.consume(sent_bytes, now.instant);
         self.leaving_bytes -= leaving_bytes - connection.leaving_bytes();
@@ -109,6 +154,7 @@ impl Shard {
     /// is behind.
     pub fn handle_turn_end(&mut self, now: Instant) {
         self.look_behind(now);
+        self.sends_alike.count_in(&self.counters.outbox_age);
         for received_at in self.delivered.drain(..) {
             self.counters.processing_time.observe(now.since(received_at));
         }
