@@ -45,16 +45,18 @@ pub enum RouteTo {
 /// The route table in the order of the configuration: the first match wins.
 #[derive(Debug)]
 pub struct Router {
-    routes: Vec<Route>,
+    pub(super) routes: Vec<Route>,
     schemas: Vec<Option<Schema>>,
     destination_bytes_max: usize,
 }
 
 #[derive(Debug)]
-struct Route {
+pub(super) struct Route {
     matcher: Regex,
     to: To,
     history: bool,
+    /// Matches where it leads, when that is stored.
+    pub(super) stored: Option<Regex>,
 }
 
 #[derive(Debug)]
@@ -253,6 +255,7 @@ impl Route {
                     matcher,
                     to: To::Stream(stream.as_str().into()),
                     history: *history,
+                    stored: None,
                 });
             }
         };
@@ -275,7 +278,15 @@ impl Route {
             rest = after;
         }
         pieces.push(Piece::Text(rest.to_owned()));
-        Ok(Self { matcher, to: To::Destination(pieces), history: *history })
+        // What a name binds has no slash.
+        let text = |it: &Piece| match it {
+            Piece::Text(text) => regex::escape(text),
+            Piece::Bound(_) => "[^/]+".to_owned(),
+        };
+        let stored = history.then(|| pieces.iter().map(text).collect::<String>());
+        let stored = stored.map(|it| Regex::new(&format!("^{it}$"))).transpose();
+        let stored = stored.map_err(|error| wrong(&error.to_string()))?;
+        Ok(Self { matcher, to: To::Destination(pieces), history: *history, stored })
     }
 }
 
@@ -429,6 +440,8 @@ mod tests {
 
     #[test]
     fn what_is_stored_is_said_by_the_route_and_not_by_the_destination() {
+        assert!(router().is_stored("/topic/room.1") && !router().is_stored("/topic/room"));
+        assert!(!router().is_stored("/topic/room.1/x") && !router().is_stored("user.bob/queue/x"));
         let has_history = |to: &str| router().resolve_send(to).unwrap().has_history;
         assert!(has_history("/app/room.1"));
         assert!(!has_history("/app/private.bob") && !has_history("/topic/room.1"));

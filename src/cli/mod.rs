@@ -28,7 +28,7 @@ use crate::doctor::files::File;
 
 mod fleet;
 mod health;
-mod migrate;
+pub(crate) mod migrate;
 mod token;
 
 /// A failure at run time.

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use crate::cli::migrate;
 use crate::config::HistoryUrl;
+use crate::config::Loaded;
 use crate::config::settings::HistorySettings;
-use crate::config::settings::Secret;
 use crate::config::settings::Settings;
-use crate::history::Address;
 use crate::history::Memory;
 use crate::history::Mysql;
+use crate::history::Reader;
 use crate::history::Retention;
 use crate::history::Sqlite;
 use crate::history::Store;
@@ -42,20 +43,27 @@ impl Keeper {
     }
 }
 
-/// Starts it, where messages are stored, and opens its ways to the shards; also where it
-/// counts.
+/// What others know of the store.
+pub(super) struct Kept {
+    /// Where it counts.
+    pub(super) counters: Arc<HistoryCounters>,
+    /// Reads from it, where it is.
+    pub(super) reader: Option<Reader>,
+}
+
+/// Starts it, where messages are stored, and opens its ways to the shards.
 pub(super) fn start(
-    settings: &Settings,
+    loaded: &Loaded,
     mailboxes: &mut [Mailboxes],
     doorbells: &Arc<[Doorbell]>,
     health: &Arc<Health>,
     clock: Clock,
-) -> Result<(Option<Keeper>, Arc<HistoryCounters>), StartError> {
+) -> Result<(Option<Keeper>, Kept), StartError> {
     let counters = Arc::<HistoryCounters>::default();
-    let Some(store) = store(settings) else {
+    let Some(store) = store(loaded) else {
         // What is not there is not away.
         counters.up.set(1);
-        return Ok((None, counters));
+        return Ok((None, Kept { counters, reader: None }));
     };
     let (doorbells, health) = (Arc::clone(doorbells), Arc::clone(health));
     let surroundings = Surroundings {
@@ -64,10 +72,11 @@ pub(super) fn start(
         on_state: Box::new(move |is_up| health.set_history(is_up)),
         instant: Box::new(move || clock.instant()),
         counters: Arc::clone(&counters),
-        retention: retention(&settings.history),
+        retention: retention(&loaded.settings.history),
         seed: host::random_seed(),
     };
     let (worker, ports) = Worker::new(store, mailboxes.len(), surroundings);
+    let reader = Some(worker.reader());
     Mailboxes::open_history(mailboxes, ports);
     let (sender, ended) = mpsc::channel();
     spawn("ringway-history", move || {
@@ -75,7 +84,7 @@ pub(super) fn start(
         // Nobody listens once the end was not waited for any longer.
         let _nobody_listens = sender.send(());
     })?;
-    Ok((Some(Keeper { ended }), counters))
+    Ok((Some(Keeper { ended }), Kept { counters, reader }))
 }
 
 /// Tells health of the store.
@@ -94,21 +103,20 @@ fn retention(settings: &HistorySettings) -> Retention {
 }
 
 /// The store; none beside a relay through Redis.
-fn store(settings: &Settings) -> Option<Box<dyn Store>> {
+fn store(loaded: &Loaded) -> Option<Box<dyn Store>> {
+    let settings = &loaded.settings;
     if settings.relay.is_redis() {
         return None;
     }
     Some(match &settings.history.url {
         HistoryUrl::Memory => Box::new(Memory::new(settings.history.memory_bytes)),
         HistoryUrl::Sqlite(path) => Box::new(Sqlite::new(path.clone())),
-        HistoryUrl::Mysql { user, password, host, port, database } => {
-            Box::new(Mysql::new(Address {
-                host: host.clone(),
-                port: *port,
-                user: user.clone(),
-                password: password.as_ref().map(Secret::reveal).map(str::to_owned),
-                database: database.clone(),
-            }))
+        HistoryUrl::Mysql { .. } => {
+            let address = migrate::address_of(&settings.history)?;
+            let loaded = loaded.clone();
+            // What cannot be read now is not taken over.
+            let refresh = move || migrate::address_of(&loaded.read_history_again()?);
+            Box::new(Mysql::new(address).with_refresh(refresh))
         }
     })
 }

@@ -186,7 +186,7 @@ impl Shard {
             let text = format!("origin {origin} is not allowed; see auth.origins");
             return Err(Answer::refusal(403, None, text, Handshake::Forbidden));
         }
-        self.check_room(now)?;
+        self.check_room(now, seen.address)?;
         let subprotocol = if is_echo { None } else { upgrade.select_subprotocol(SUBPROTOCOLS) };
         let mut bytes = Vec::with_capacity(192);
         http::encode_switching_protocols(&mut bytes, &upgrade.accept, subprotocol);
@@ -211,7 +211,7 @@ impl Shard {
         Ok((phase, origin.is_some()))
     }
 
-    fn check_room(&mut self, now: Now) -> Result<(), Answer> {
+    fn check_room(&mut self, now: Now, address: IpAddr) -> Result<(), Answer> {
         let retry = Some(("Retry-After", "5"));
         if self.is_draining || self.identity.health.phase() == LifePhase::Draining {
             self.counters.rejected.of(Rejected::Draining).add(1);
@@ -225,6 +225,11 @@ impl Shard {
                 self.options.connections_max
             );
             return Err(Answer::refusal(503, retry, text, Handshake::Full));
+        }
+        if self.is_nearly_full() && self.is_suspect(address) {
+            self.counters.rejected.of(Rejected::Connections).add(1);
+            let text = "the last places are for addresses whose tokens were not refused; try later";
+            return Err(Answer::refusal(503, retry, text.to_owned(), Handshake::Full));
         }
         if !self.takes_handshake(now) {
             self.counters.rejected.of(Rejected::HandshakeRate).add(1);

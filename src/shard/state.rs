@@ -311,7 +311,7 @@ impl Shard {
     /// Takes a connection that was accepted; `None` when too many are in their handshake, and the
     /// socket is to be closed.
     pub fn handle_opened(&mut self, now: Now, peer: SocketAddr) -> Option<ConnectionId> {
-        if self.options.handshakes_max <= self.handshakes_count {
+        if self.options.handshakes_max <= self.handshakes_count.saturating_sub(self.held_count()) {
             self.counters.rejected.of(Rejected::HandshakesPending).add(1);
             return None;
         }

@@ -5,12 +5,16 @@
     reason = "a peer of the server has clocks, threads and an environment of its own"
 )]
 
+#[path = "../relay/world/certificates.rs"]
+mod certificates;
 #[path = "../edge/support/mod.rs"]
 #[expect(dead_code, unused_imports, unused_macros, reason = "the tests of the edge use the rest")]
 mod support;
 mod world;
 
+mod archive;
 mod ends;
+mod guarded;
 mod migrate;
 mod outage;
 mod replay;
