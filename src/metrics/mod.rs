@@ -34,7 +34,6 @@ pub use catalogue::Refusal;
 pub use catalogue::Rejected;
 pub use catalogue::TlsHandshake;
 pub use counters::BUCKET_BOUNDS_NS;
-pub use counters::Histogram;
 pub use counters::IS_METERED;
 pub use counters::ShardCounters;
 pub use history::HistoryCounters;
