@@ -12,6 +12,7 @@ use crate::shard::runtime::Core;
 use crate::shard::runtime::Owned;
 use crate::shard::secure;
 use crate::shard::tasks::Turns;
+use crate::shard::waiting::Newcomer;
 
 /// Newcomers in a row after which the others go on.
 const ACCEPTS_IN_A_ROW_MAX: u32 = 128;
@@ -85,15 +86,35 @@ impl Core {
         }
     }
 
-    /// Gives readers to newcomers that were held, as far as it is their turn.
+    /// Gives readers to newcomers that were held, or turns them away, as far as it is their turn.
     pub(super) fn read_held(self: &Rc<Self>) {
         let now = self.clock.instant();
         for _ in 0..HELD_IN_A_ROW_MAX {
-            let Some(id) = self.shard.borrow_mut().next_newcomer(now) else { return };
-            if let Some(owned) = self.owned(id) {
-                self.read(owned);
+            let next = self.shard.borrow_mut().next_newcomer(now);
+            match next {
+                None => return,
+                Some(Newcomer::Read(id)) => {
+                    if let Some(owned) = self.owned(id) {
+                        self.read(owned);
+                    }
+                }
+                Some(Newcomer::TurnAway(id, answer)) => {
+                    if let Some(owned) = self.owned(id) {
+                        self.turn_away(&owned, &answer);
+                    }
+                }
             }
         }
+    }
+
+    /// Says the last word to somebody who was not read.
+    fn turn_away(self: &Rc<Self>, owned: &Owned, answer: &[u8]) {
+        if owned.secure.is_none() {
+            // What is unread would have the kernel reset the connection, and the answer be lost.
+            drop(owned.socket.try_receive(&mut self.buffer.borrow_mut()));
+            drop(owned.socket.try_send_bytes(answer));
+        }
+        self.close(owned);
     }
 
     fn read(self: &Rc<Self>, owned: Owned) {

@@ -132,6 +132,19 @@ impl Shard {
     }
 
     fn queue_answer(&mut self, now: Now, id: ConnectionId, answer: &Answer) -> Phase {
+        let bytes = self.encode_answer(answer);
+        self.push_raw(now, id, Shared::new(bytes, &self.meter.clone()));
+        Phase::Closing(Closing {
+            deadline: now.instant.after(self.options.close_timeout),
+            ws: None,
+            is_write_ended: false,
+            is_aborted: false,
+            was_active: false,
+        })
+    }
+
+    /// Counts an answer; its bytes.
+    fn encode_answer(&self, answer: &Answer) -> Vec<u8> {
         if let Some(result) = answer.result {
             self.counters.handshakes.of(result).add(1);
         }
@@ -144,14 +157,7 @@ impl Shard {
             // The headers of a GET, without its content (RFC 9110 §9.3.2).
             bytes.truncate(bytes.len() - answer.body.len());
         }
-        self.push_raw(now, id, Shared::new(bytes, &self.meter.clone()));
-        Phase::Closing(Closing {
-            deadline: now.instant.after(self.options.close_timeout),
-            ws: None,
-            is_write_ended: false,
-            is_aborted: false,
-            was_active: false,
-        })
+        bytes
     }
 
     /// Decides on a whole head: the phase after its upgrade and whether a browser asks, or an
@@ -227,9 +233,7 @@ impl Shard {
             return Err(Answer::refusal(503, retry, text, Handshake::Full));
         }
         if self.is_nearly_full() && self.is_suspect(address) {
-            self.counters.rejected.of(Rejected::Connections).add(1);
-            let text = "the last places are for addresses whose tokens were not refused; try later";
-            return Err(Answer::refusal(503, retry, text.to_owned(), Handshake::Full));
+            return Err(self.refuse_last_places());
         }
         if !self.takes_handshake(now) {
             self.counters.rejected.of(Rejected::HandshakeRate).add(1);
@@ -237,6 +241,18 @@ impl Shard {
             return Err(Answer::refusal(503, Some(("Retry-After", "1")), text, Handshake::Full));
         }
         Ok(())
+    }
+
+    /// What a newcomer is told who is turned away unread.
+    pub(super) fn say_no_place(&self) -> Vec<u8> {
+        self.encode_answer(&self.refuse_last_places())
+    }
+
+    /// What a suspect is told where there is hardly room.
+    fn refuse_last_places(&self) -> Answer {
+        self.counters.rejected.of(Rejected::Connections).add(1);
+        let text = "the last places are for addresses whose tokens were not refused; try later";
+        Answer::refusal(503, Some(("Retry-After", "5")), text.to_owned(), Handshake::Full)
     }
 
     fn is_allowed(&self, origin: &str, seen: &Forwarded<'_>) -> bool {

@@ -69,3 +69,4 @@ pub use inquiry::Left;
 pub use state::Identity;
 pub use state::Options;
 pub use state::Shard;
+pub use waiting::Newcomer;

@@ -73,7 +73,7 @@ pub(super) struct Core {
     pub(super) mailboxes: RefCell<Mailboxes>,
     /// To Redis.
     pub(super) links: Option<Rc<Links>>,
-    buffer: RefCell<Box<[u8]>>,
+    pub(super) buffer: RefCell<Box<[u8]>>,
     pub(super) clock: Clock,
     unix_start_ms: Cell<u64>,
     /// The clock as it was read last.

@@ -65,6 +65,15 @@ impl Parked {
     }
 }
 
+/// What becomes of a newcomer that was held.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Newcomer {
+    /// It is to be read: it may go on, or it was closed meanwhile, which its reader notices.
+    Read(ConnectionId),
+    /// There is hardly room: it gets this answer, and is closed.
+    TurnAway(ConnectionId, Vec<u8>),
+}
+
 impl Waiting {
     pub(super) fn awaits_keys(&self) -> bool {
         !self.key.is_empty()
@@ -160,21 +169,33 @@ impl Shard {
         is_held
     }
 
-    /// The next newcomer that was held and is to be read now: it is its turn, or it has been closed
-    /// meanwhile, which its reader notices.
-    pub fn next_newcomer(&mut self, now: Instant) -> Option<ConnectionId> {
+    /// The next newcomer that was held and whose turn it is.
+    pub fn next_newcomer(&mut self, now: Instant) -> Option<Newcomer> {
         while let Some(key) = self.waiting.door.front().copied() {
             let is_fresh = self.is_fresh(key);
-            if is_fresh && !self.reads_newcomers(now) {
+            let is_read = !is_fresh || self.reads_newcomers(now);
+            if !is_read && !self.is_nearly_full() {
                 return None;
             }
             self.waiting.door.pop_front();
-            if self.connections.get(key).is_some() {
+            let id = ConnectionId(key);
+            if is_read && self.connections.get(key).is_some() {
                 self.waiting.is_door_due &= !is_fresh;
-                return Some(ConnectionId(key));
+                return Some(Newcomer::Read(id));
+            } else if !is_read {
+                return Some(Newcomer::TurnAway(id, self.turn_away(id)));
             }
         }
         None
+    }
+
+    /// Gives up a newcomer that was held; what is to be said to it.
+    fn turn_away(&mut self, id: ConnectionId) -> Vec<u8> {
+        if let Some(connection) = self.connections.get_mut(id.0) {
+            connection.phase = Phase::Taken;
+            self.handshakes_count -= 1;
+        }
+        self.say_no_place()
     }
 
     /// Newcomers that are held: they have nothing but their sockets, and take nobody's place of
@@ -187,7 +208,7 @@ impl Shard {
     fn reads_newcomers(&self, now: Instant) -> bool {
         let waiting = &self.waiting;
         let is_room = waiting.suspect.len() < SUSPECTS_READ_MAX;
-        waiting.is_door_due || (is_room && (waiting.is_calm(now) || self.is_nearly_full()))
+        waiting.is_door_due || (is_room && waiting.is_calm(now))
     }
 
     /// Whether a CONNECT waits for its turn and may have it now, or a newcomer may be read.
@@ -195,10 +216,12 @@ impl Shard {
     pub fn has_waiting(&self, now: Instant) -> bool {
         let waiting = &self.waiting;
         let may_go_on = || waiting.is_calm(now) || self.is_nearly_full();
-        let reads = |front: &Key| self.reads_newcomers(now) || !self.is_fresh(*front);
+        let is_next = |front: &Key| {
+            self.reads_newcomers(now) || self.is_nearly_full() || !self.is_fresh(*front)
+        };
         !waiting.turn.is_empty()
             || (!waiting.suspect.is_empty() && may_go_on())
-            || waiting.door.front().is_some_and(reads)
+            || waiting.door.front().is_some_and(is_next)
     }
 
     fn is_fresh(&self, key: Key) -> bool {

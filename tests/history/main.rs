@@ -16,6 +16,7 @@ mod archive;
 mod ends;
 mod guarded;
 mod migrate;
+mod once;
 mod outage;
 mod replay;
 mod retention;

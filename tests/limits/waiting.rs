@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringway::metrics::Rejected;
 use ringway::policy::auth::KeySet;
 use ringway::policy::auth::SigningKey;
 use ringway::policy::auth::Source;
@@ -208,6 +209,27 @@ fn newcomers_that_are_held_take_no_place_of_a_handshake_and_time_out_like_others
     }
     assert!(10_000 <= waited_ms, "{waited_ms}");
     assert!(matches!(said[..], [Said::Http(408, _)]), "{said:?}");
+}
+
+#[test]
+fn newcomers_that_are_held_are_turned_away_where_there_is_hardly_room() {
+    let (mut world, good) = stormed(32);
+    // One is in; two of 32 places are for others.
+    let held: Vec<_> = (0..30).map(|_| newcomer(&mut world, BAD, "a.b.c")).collect();
+    let (turned_away, kept) = held.split_at(2);
+    for id in turned_away {
+        let said = world.said(*id);
+        let retries = |text: &str| text.contains("Retry-After: 5\r\n");
+        assert!(matches!(&said[..], [Said::Http(503, text)] if retries(text)));
+    }
+    assert!(kept.iter().all(|id| world.said(*id).is_empty()));
+    let rejected = world.counters().rejected.of(Rejected::Connections).get();
+    assert_eq!(rejected, 2);
+    let id = newcomer(&mut world, GOOD, &good);
+    assert!(matches!(world.said(id)[..], [Said::Http(101, _), Said::Stomp(_)]));
+    // Once it is calm the others hear of their tokens.
+    world.wait_ms(60);
+    assert_eq!(world.closed(kept[1]).0, 1008);
 }
 
 #[test]

@@ -71,6 +71,12 @@ class Server:
             self._end_of_output()
         assert code == 0, f"exit {code}:\n{''.join(self._said)}"
 
+    def kill(self):
+        """Ends it as the loss of its host would."""
+        self._process.kill()
+        self._process.wait(PATIENCE_SECONDS)
+        self._end_of_output()
+
     def _end_of_output(self):
         self._forwarding.join(PATIENCE_SECONDS)
         self._process.stdout.close()

@@ -23,6 +23,7 @@ use ringway::shard::Ask;
 use ringway::shard::ConnectionId;
 use ringway::shard::Identity;
 use ringway::shard::Left;
+use ringway::shard::Newcomer;
 use ringway::shard::Notice;
 use ringway::shard::Options;
 use ringway::shard::Question;
@@ -319,8 +320,16 @@ impl World {
     fn carry(&mut self) {
         loop {
             self.carry_output();
-            while let Some(id) = self.shard.next_newcomer(self.now) {
-                self.peers.get_mut(&id).expect("a newcomer").is_held = false;
+            while let Some(newcomer) = self.shard.next_newcomer(self.now) {
+                let (Newcomer::Read(id) | Newcomer::TurnAway(id, _)) = newcomer;
+                let peer = self.peers.get_mut(&id).expect("a newcomer");
+                peer.is_held = false;
+                if let Newcomer::TurnAway(_, answer) = newcomer {
+                    peer.unread.clear();
+                    peer.heard = answer;
+                    peer.is_gone = true;
+                    self.shard.handle_closed(self.now(), id);
+                }
             }
             let is_read = self.shard.has_credit(self.now) && self.read_one();
             let is_admitted = !self.holds_connects && self.shard.admit_next(self.now());
