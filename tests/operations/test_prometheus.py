@@ -99,6 +99,11 @@ class Traffic(threading.Thread):
                 goes.publish('/app/room.x', 'hello')
                 goes.publish(f'/app/private.stays-{at}', 'hello')
                 goes.await_text('hello')
+                if at == len(self.servers) - 1:
+                    # The one that keeps a history is asked for it.
+                    goes.send('SUBSCRIBE\nid:again\ndestination:/topic/room.x\nhistory:5\n'
+                              'receipt:again\n\n\0')
+                    goes.await_text('receipt-id:again')
                 for one in stays:
                     one.publish('/app/room.x', f'round {number}.')
         # Each reads up to this round: who leaves more unread each time is slow in the end.
