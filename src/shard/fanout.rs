@@ -25,25 +25,6 @@ impl Shard {
                 self.replays.note(publication);
             }
         }
-        let sent_count = self.push_to_all(now, publication, audience) as u64;
-        let Publication { channel, message_id, .. } = &**publication;
-        tracing::trace!(%channel, %message_id, sent_count, "given to subscribers");
-        self.counters.messages_sent.add(sent_count);
-        if IS_METERED {
-            self.delivered.push(publication.received_at);
-            self.fanned_out_count += u32::from(0 < sent_count);
-        }
-    }
-
-    /// The loop over those who get it, by itself: what is counted and logged around it is to cost
-    /// it no register. Returns how many got it.
-    #[inline(never)]
-    fn push_to_all(
-        &mut self,
-        now: Now,
-        publication: &Arc<Publication>,
-        audience: &Audience,
-    ) -> usize {
         let Self { table, connections, dirty, slow, behind, wheel, options, meter, .. } = self;
         let bytes_max = options.outbox_bytes_max;
         // Whoever says much at once without being a client waits for those who are behind.
@@ -92,6 +73,13 @@ impl Shard {
                 }
             }
         }
-        sent_count - (slow.len() - slow_before_count)
+        let sent_count = (sent_count - (slow.len() - slow_before_count)) as u64;
+        let Publication { channel, message_id, .. } = &**publication;
+        tracing::trace!(%channel, %message_id, sent_count, "given to subscribers");
+        self.counters.messages_sent.add(sent_count);
+        if IS_METERED {
+            self.delivered.push(publication.received_at);
+            self.fanned_out_count += u32::from(0 < sent_count);
+        }
     }
 }

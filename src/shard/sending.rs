@@ -73,7 +73,8 @@ impl Core {
         }
     }
 
-    /// One send through the ring, which waits for room where there is none; the connection has no other until it is answered.
+    /// One send through the ring, which waits for room where there is none; the connection has no
+    /// other until it is answered.
     async fn send(self: Rc<Self>, id: ConnectionId, socket: Rc<Socket>, batch: Batch) {
         let sent = socket.send(batch).await;
         // As a rule the ring answers in the turn of the send; a tick's age does no harm either.

@@ -68,7 +68,8 @@ class Page {
   async until(expression) {
     for (const end = Date.now() + PATIENCE_MS; !(await this.value(`Boolean(${expression})`)); ) {
       if (end < Date.now()) {
-        throw new Error(`not so in time: ${expression}\n${await this.value('document.body.innerText')}`);
+        const shown = await this.value('document.body.innerText');
+        throw new Error(`not so in time: ${expression}\n${shown}`);
       }
       await this.value('new Promise((resolve) => setTimeout(resolve, 50))');
     }

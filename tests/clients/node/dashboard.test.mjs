@@ -16,7 +16,8 @@ after(() => server?.stop());
 /** What a tile shows, as an expression in the page. */
 const tile = (name) =>
   `[...document.querySelectorAll('#tiles div')]
-    .find((it) => it.querySelector('dt').textContent === '${name}')?.querySelector('dd').textContent`;
+    .find((it) => it.querySelector('dt').textContent === '${name}')
+    ?.querySelector('dd').textContent`;
 const chart = (name) => `document.querySelector('#chart-${name} path')?.getAttribute('d')`;
 
 test('it shows what there is, and what changes while it is open', async (t) => {
@@ -34,7 +35,8 @@ test('it shows what there is, and what changes while it is open', async (t) => {
   const destinations = "document.getElementById('destinations').textContent";
   await page.until(`${destinations}.includes('/topic/room.dashboard')`);
   await page.until(`${tile('messages out /s')} === '0'`);
-  const [rates, connections] = [await page.value(chart('rates')), await page.value(chart('connections'))];
+  const rates = await page.value(chart('rates'));
+  const connections = await page.value(chart('connections'));
 
   // Two more come, and one says something ten times a second.
   sessions.push(...(await Promise.all(['d', 'e'].map((login) => connect(server, login)))));
