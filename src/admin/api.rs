@@ -39,7 +39,7 @@ use crate::shard::Question;
 use crate::shard::user_destination;
 
 /// Largest body of a request.
-const BODY_BYTES_MAX: usize = 16 << 20;
+pub(super) const BODY_BYTES_MAX: usize = 16 << 20;
 /// Most messages in one body.
 const MESSAGES_MAX: usize = 10_000;
 /// Rows of a list, unless asked for more, and most of them.

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde_json::Value;
 
+use crate::admin::api::BODY_BYTES_MAX;
 use crate::admin::guard::Failure;
 
 /// The `{id}` of a path.
@@ -53,9 +54,11 @@ impl<S: Send + Sync> FromRequest<S> for Nothing {
 async fn body_of<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Failure> {
     Bytes::from_request(request, state).await.map_err(|rejection| {
         let status = rejection.status();
-        let is_too_large = status == StatusCode::PAYLOAD_TOO_LARGE;
-        let code = if is_too_large { "too-large" } else { "bad-request" };
-        Failure::new(status, code, rejection.body_text())
+        if status == StatusCode::PAYLOAD_TOO_LARGE {
+            let text = format!("the body is over {} MiB", BODY_BYTES_MAX >> 20);
+            return Failure::new(status, "too-large", text);
+        }
+        Failure::new(status, "bad-request", rejection.body_text())
     })
 }
 

@@ -118,8 +118,10 @@ impl Outbox {
         Some(Batch::Gathered(runs, offset))
     }
 
-    /// Forgets the `sent_bytes` bytes that the socket accepted; a run may go in part.
-    pub fn consume(&mut self, sent_bytes: usize, now: Instant) {
+    /// Forgets the `sent_bytes` bytes that the socket accepted; a run may go in part. Returns since
+    /// when the oldest byte had been waiting, once all that waited with it is sent.
+    #[inline]
+    pub fn consume(&mut self, sent_bytes: usize, now: Instant) -> Option<Instant> {
         assert!(sent_bytes <= self.queued_bytes);
         self.queued_bytes -= sent_bytes;
         self.sent_bytes += sent_bytes as u64;
@@ -132,10 +134,6 @@ impl Outbox {
             self.runs.pop_front();
         }
         self.sent_of_first = left;
-        if self.mark.is_some_and(|(position, _)| position <= self.sent_bytes) {
-            self.mark = (0 < self.queued_bytes)
-                .then_some((self.sent_bytes + self.queued_bytes as u64, now));
-        }
         if self.runs.is_empty() && IDLE_RUNS_MAX < self.runs.capacity() {
             self.runs = VecDeque::new();
         }
@@ -143,6 +141,13 @@ impl Outbox {
             self.queued_bytes + self.sent_of_first,
             self.runs.iter().map(Shared::len).sum::<usize>()
         );
+        let (position, since) = self.mark?;
+        if self.sent_bytes < position {
+            return None;
+        }
+        self.mark =
+            (0 < self.queued_bytes).then_some((self.sent_bytes + self.queued_bytes as u64, now));
+        Some(since)
     }
 
     /// Drops what the socket has not begun: all runs but one that is partly sent, or that the

@@ -67,7 +67,7 @@ enum Command {
     /// Say what this host allows and what is too low: exit 0, or 1; sets nothing
     Doctor {
         /// For so many connections, instead of as many as the server would allow itself here
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         connections: Option<u64>,
         /// Say it as JSON
         #[arg(long)]

@@ -53,7 +53,7 @@ pub enum Kind {
         min: u64,
         /// The largest.
         max: u64,
-        /// Whether `auto`, or 0, leaves it to the host.
+        /// Whether `auto` leaves it to the host.
         auto: bool,
     },
     /// A number of bytes.
@@ -62,7 +62,7 @@ pub enum Kind {
         min: u64,
         /// The largest.
         max: u64,
-        /// Whether `auto`, or 0, leaves it to the host.
+        /// Whether `auto` leaves it to the host.
         auto: bool,
     },
     /// A duration; a plain number is in seconds.
@@ -295,7 +295,7 @@ impl Kind {
         not_a_number: &str,
         make: impl FnOnce(u64) -> Value,
     ) -> Result<Value, Problem> {
-        if auto && (text == "auto" || number == Some(0)) {
+        if auto && text == "auto" {
             return Ok(Value::Auto);
         }
         match number {
@@ -407,10 +407,10 @@ mod tests {
     }
 
     #[test]
-    fn bounds_are_inclusive_and_auto_is_zero() {
+    fn bounds_are_inclusive_and_auto_is_a_word() {
         let kind = Kind::Count { min: 2, max: 64, auto: true };
         check(kind, "auto", Some("\"auto\""));
-        check(kind, "0", Some("\"auto\""));
+        check(kind, "0", None);
         check(kind, "1", None);
         check(kind, "2", Some("2"));
         check(kind, "64", Some("64"));

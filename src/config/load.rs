@@ -434,7 +434,7 @@ mod tests {
             auth.origins = ['https://a.example', 'https://*.b.example']
             limits.message_bytes = 1_024
             limits.outbox_bytes = '2MiB'
-            limits.connections = 0
+            limits.connections = 'auto'
             [stomp]
         ";
         let settings = load_file(text, Sources::default()).unwrap().settings;

@@ -66,7 +66,6 @@ pub enum Need {
 
 /// Descriptors for all that is not a client's connection.
 const DESCRIPTORS_RESERVED: u64 = 1_000;
-const NOT_LOOKED_AT: &str = "not looked at";
 
 /// All settings, those of every environment first.
 #[rustfmt::skip]
@@ -101,7 +100,7 @@ pub static SETTINGS: &[Setting] = &[
         fargate: Fargate::Yes, need: Need::Nothing,
         why: "Handshakes of TCP that are under way when all clients come back at once; beyond it \
               SYN cookies are sent.",
-        seen: NOT_LOOKED_AT,
+        seen: "Not looked at: loopback answers at once, so nothing stays under way.",
         default: "by memory, 128 to 4096",
     },
     Setting {
@@ -117,7 +116,8 @@ pub static SETTINGS: &[Setting] = &[
         fargate: Fargate::Yes, need: Need::Nothing,
         why: "A drain closes every connection from our side; those whose peers are gone are let go \
               sooner.",
-        seen: NOT_LOOKED_AT,
+        seen: "A peer that kept its side open: the kernel kept ours for 14 s instead of 59 \
+               s.",
         default: "60",
     },
     Setting {
@@ -125,14 +125,16 @@ pub static SETTINGS: &[Setting] = &[
         fargate: Fargate::Yes, need: Need::Nothing,
         why: "Bounds what the kernel keeps for a peer's unread bytes: messages are small, and \
               publishers without credit are not read.",
-        seen: NOT_LOOKED_AT,
+        seen: "A publisher that is not read: 128 KB waited with the kernel's own values, \
+               302 KB with these, so only the bound of 1 MiB speaks for them.",
         default: "4096 131072 6291456",
     },
     Setting {
         name: "net.ipv4.tcp_wmem", kind: Kind::Sysctl, value: "4096 16384 1048576",
         fargate: Fargate::Yes, need: Need::Nothing,
         why: "Bounds what the kernel keeps for a slow peer besides our outbox.",
-        seen: NOT_LOOKED_AT,
+        seen: "12 MB for a peer that does not read: the kernel kept 3.6 MB of them by \
+               itself, 0.9 MB so.",
         default: "4096 16384 4194304",
     },
     Setting {
@@ -140,35 +142,37 @@ pub static SETTINGS: &[Setting] = &[
         fargate: Fargate::Yes, need: Need::Nothing,
         why: "Bytes of a slow peer wait in our outbox, where they are counted and dated, not in \
               the kernel.",
-        seen: NOT_LOOKED_AT,
+        seen: "12 MB for a peer that does not read: the kernel kept 3.6 MB of them by \
+               itself, 16 KiB so, and our outbox had the rest.",
         default: "4294967295",
     },
     Setting {
         name: "net.ipv4.tcp_slow_start_after_idle", kind: Kind::Sysctl, value: "0",
         fargate: Fargate::Yes, need: Need::Nothing,
         why: "A connection that was silent sends its next burst at the speed it had.",
-        seen: NOT_LOOKED_AT,
+        seen: "After 3 s of silence the window of 16 segments had fallen to 10; with 0 it \
+               stayed at 17 (`reno`; `bbr` does not look at it).",
         default: "1",
     },
     Setting {
         name: "fs.file-max", kind: Kind::Sysctl, value: "4194304", fargate: Fargate::No,
         need: Need::AtLeast(|it| it.connections + DESCRIPTORS_RESERVED),
         why: "Descriptors of the whole host.",
-        seen: NOT_LOOKED_AT,
+        seen: "Not looked at: it holds for the whole machine, on which others worked.",
         default: "by memory; without bound under systemd",
     },
     Setting {
         name: "fs.nr_open", kind: Kind::Sysctl, value: "2097152", fargate: Fargate::No,
         need: Need::AtLeast(|it| it.connections + DESCRIPTORS_RESERVED),
         why: "What `nofile` may be raised to.",
-        seen: NOT_LOOKED_AT,
+        seen: "A hard limit of one more was refused.",
         default: "1048576",
     },
     Setting {
         name: "net.core.netdev_max_backlog", kind: Kind::Sysctl, value: "65536",
         fargate: Fargate::No, need: Need::Nothing,
         why: "Packets that wait for a core that is busy with a fan-out.",
-        seen: NOT_LOOKED_AT,
+        seen: "Not looked at: it holds for the whole machine, and needs a network card.",
         default: "1000",
     },
     Setting {
@@ -176,14 +180,15 @@ pub static SETTINGS: &[Setting] = &[
         fargate: Fargate::No, need: Need::AtLeast(|it| it.connections),
         why: "A drain leaves up to as many closing sockets as there were connections; the kernel \
               resets what is beyond.",
-        seen: NOT_LOOKED_AT,
+        seen: "Not looked at: it holds for the whole machine, on which others worked.",
         default: "by memory",
     },
     Setting {
         name: "net.ipv4.tcp_max_tw_buckets", kind: Kind::Sysctl, value: "2000000",
         fargate: Fargate::No, need: Need::Nothing,
         why: "Connections that we closed stay in TIME_WAIT for a minute.",
-        seen: NOT_LOOKED_AT,
+        seen: "1,000 closes from our side left 1,000 sockets in TIME-WAIT; with 100 \
+               allowed, none: the kernel forgot them early.",
         default: "by memory, up to 262144",
     },
     Setting {

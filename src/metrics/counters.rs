@@ -211,7 +211,7 @@ pub struct ShardCounters {
     pub handshake_time: Histogram,
     /// From having a message to the last local outbox.
     pub fan_out_time: Histogram,
-    /// How long the oldest byte of an outbox had waited when its socket took it.
+    /// How long the oldest byte of an outbox had waited when all with it was taken.
     pub outbox_age: Histogram,
     /// How late the shard's timer was.
     pub lag: Histogram,

@@ -33,6 +33,7 @@ pub use catalogue::Handshake;
 pub use catalogue::Refusal;
 pub use catalogue::Rejected;
 pub use catalogue::TlsHandshake;
+pub use counters::BUCKET_BOUNDS_NS;
 pub use counters::IS_METERED;
 pub use counters::ShardCounters;
 pub use history::HistoryCounters;

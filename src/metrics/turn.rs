@@ -23,7 +23,7 @@ pub const OUTBOX_AGE: Series = series(
     "websocket_outbox_age_seconds",
     Kind::Histogram,
     None,
-    "Time that the oldest byte of an outbox had waited when its socket took it.",
+    "Time that the oldest byte of an outbox had waited when all that waited with it was taken.",
 );
 /// How late a shard's timer was, by core.
 pub const LAG: Series = series(

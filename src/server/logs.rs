@@ -14,6 +14,12 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::config::settings::LogFormat;
 use crate::config::settings::LogSettings;
 
+/// Whether this build has no log calls in it at all.
+#[must_use]
+pub fn are_compiled_out() -> bool {
+    tracing::level_filters::STATIC_MAX_LEVEL == tracing::level_filters::LevelFilter::OFF
+}
+
 /// Starts logging as `settings` say; a second call changes nothing, so that tests may call it each.
 ///
 /// Times are UTC. JSON lines are flat: the fields of an event stand beside `timestamp`, `level` and

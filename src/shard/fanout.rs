@@ -36,7 +36,8 @@ impl Shard {
         let overdue_at = now.instant.after(options.outbox_timeout);
         let overdue_tick = wheel.tick_of(overdue_at);
         let mut encoder = Encoder::new(publication, meter);
-        let mut sent_count = 0_u64;
+        // Counted by group and not by subscriber: those that are slow are taken off at the end.
+        let (mut sent_count, slow_before_count) = (0, slow.len());
         let groups = match audience {
             Audience::All => table.groups(&publication.channel),
             Audience::Exact => table.exact_groups(&publication.channel),
@@ -44,6 +45,7 @@ impl Shard {
         };
         for group in groups.filter(|it| !it.is_replaying()) {
             let frame = encoder.encode(group.version(), group.shown(), group.subscription_line());
+            sent_count += group.members().len();
             for member in group.members() {
                 let slot = member.slot.0;
                 let connection = connections.at_mut(slot).expect("the table holds open ones only");
@@ -54,7 +56,6 @@ impl Shard {
                     }
                     behind.note(slot);
                 }
-                sent_count += 1;
                 connection.written_at = now.instant;
                 let is_armed_late = overdue_tick < connection.armed;
                 if !connection.is_dirty || is_armed_late {
@@ -72,6 +73,7 @@ impl Shard {
                 }
             }
         }
+        let sent_count = (sent_count - (slow.len() - slow_before_count)) as u64;
         let Publication { channel, message_id, .. } = &**publication;
         tracing::trace!(%channel, %message_id, sent_count, "given to subscribers");
         self.counters.messages_sent.add(sent_count);

@@ -3,6 +3,8 @@
 use std::mem;
 
 use crate::broker::close::CloseReason;
+use crate::metrics::IS_METERED;
+use crate::metrics::ShardCounters;
 use crate::proto::ws;
 use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Phase;
@@ -19,6 +21,45 @@ pub enum Action {
     EndWrite,
     /// End both sides at once; [`Shard::handle_closed`] follows.
     Abort,
+}
+
+/// Sends of one turn, in a row, of what had waited since the same time: a fan-out is counted once,
+/// and not for each of its receivers.
+#[derive(Debug)]
+pub(super) struct SendsAlike {
+    /// [`NEVER`] between turns.
+    since: Instant,
+    /// When the first of them was taken.
+    until: Instant,
+    count: u64,
+    bytes: u64,
+}
+
+const NEVER: Instant = Instant::from_nanos(u64::MAX);
+
+impl SendsAlike {
+    pub(super) const fn new() -> Self {
+        Self { since: NEVER, until: NEVER, count: 0, bytes: 0 }
+    }
+
+    /// Counts those so far, and goes on with others. Not a part of what each send does.
+    #[cold]
+    #[inline(never)]
+    fn begin(&mut self, since: Instant, until: Instant, counters: &ShardCounters) {
+        self.count_in(counters);
+        (self.since, self.until) = (since, until);
+    }
+
+    /// Counts those so far; the turn is over.
+    fn count_in(&mut self, counters: &ShardCounters) {
+        counters.bytes_sent.add(mem::take(&mut self.bytes));
+        let count = mem::take(&mut self.count);
+        if 0 < count {
+            let nanos = u64::try_from(self.until.since(self.since).as_nanos());
+            counters.outbox_age.observe_many_ns(nanos.unwrap_or(u64::MAX), count);
+            self.since = NEVER;
+        }
+    }
 }
 
 impl Shard {
@@ -64,12 +105,17 @@ impl Shard {
         assert!(sent_bytes <= connection.in_flight_bytes);
         connection.in_flight_bytes = 0;
         let leaving_bytes = connection.leaving_bytes();
-        if let Some(since) = connection.outbox.waiting_since().filter(|_| 0 < sent_bytes) {
-            self.counters.outbox_age.observe(now.instant.since(since));
+        let since = connection.outbox.consume(sent_bytes, now.instant);
+        if IS_METERED {
+            self.sends_alike.bytes += sent_bytes as u64;
+            if let Some(since) = since {
+                if self.sends_alike.since != since {
+                    self.sends_alike.begin(since, now.instant, &self.counters);
+                }
+                self.sends_alike.count += 1;
+            }
         }
-        connection.outbox.consume(sent_bytes, now.instant);
         self.leaving_bytes -= leaving_bytes - connection.leaving_bytes();
-        self.counters.bytes_sent.add(sent_bytes as u64);
         if !connection.outbox.is_empty() {
             self.mark_dirty(id);
             self.resume_replays(now, id);
@@ -109,6 +155,7 @@ impl Shard {
     /// is behind.
     pub fn handle_turn_end(&mut self, now: Instant) {
         self.look_behind(now);
+        self.sends_alike.count_in(&self.counters);
         for received_at in self.delivered.drain(..) {
             self.counters.processing_time.observe(now.since(received_at));
         }

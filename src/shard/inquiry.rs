@@ -156,7 +156,7 @@ impl Shard {
             }
             Work::Show { places, answer } => self.show_destinations(places, answer),
             Work::Disconnect(bits) => Step::Done(self.expel(now, bits)),
-            Work::Publish(number) => match self.say_some(now, number) {
+            Work::Publish(number) => match self.say_next(now, number) {
                 Said::All => Step::Over,
                 Said::Some => Step::Goes(work),
                 Said::NoRoom => Step::Waits(work),

@@ -24,8 +24,6 @@ use crate::shard::state::Shard;
 use crate::stdx::time::Instant;
 use crate::stdx::time::Now;
 
-/// Messages that one step hands to the relay; each may be for all who are here.
-const MESSAGES_MAX: usize = 4;
 /// Bytes of one saying after which what they gave is sent first: a part of what an outbox holds, so
 /// that nobody is slow who had no chance to read.
 const SHARE_BYTES: usize = 32 << 10;
@@ -213,37 +211,18 @@ impl Sayings {
 }
 
 impl Shard {
-    /// Hands some messages of a saying to the relay.
-    pub(super) fn say_some(&mut self, now: Now, number: u64) -> Said {
-        for _ in 0..MESSAGES_MAX {
-            let Some(saying) = self.inquiries.sayings.all.get_mut(&number) else {
-                return Said::All;
-            };
-            if saying.is_all_said() {
-                break;
-            }
+    /// Hands the next message of a saying to the relay: one a step, as it may be for all who are
+    /// here.
+    pub(super) fn say_next(&mut self, now: Now, number: u64) -> Said {
+        let Some(saying) = self.inquiries.sayings.all.get_mut(&number) else { return Said::All };
+        if !saying.is_all_said() {
             let counters = &self.identity.counters;
             let is_somebody_behind = || counters.iter().any(|it| 0 < it.behind.get());
             if !self.relay.has_credit() || saying.has_to_wait(now.instant, is_somebody_behind) {
                 return Said::NoRoom;
             }
             let (at, messages) = (saying.ids.len(), Arc::clone(&saying.messages));
-            let message = &messages[at];
-            let said = self.publication_of(now, message);
-            self.tokens_count += 1;
-            let token = Token(self.tokens_count);
-            let sayings = &mut self.inquiries.sayings;
-            let Some(saying) = sayings.all.get_mut(&number) else { return Said::All };
-            match said {
-                Ok(publication) => {
-                    saying.ids.push(Some(publication.message_id.to_string()));
-                    let bytes = message.body.len() + HEAD_BYTES;
-                    saying.hand_over(now.instant, bytes);
-                    sayings.tokens.insert(token, Spoken { number, at, bytes });
-                    self.relay.publish(now.instant, Arc::new(publication), Some(token));
-                }
-                Err(refusal) => saying.fail(at, refusal),
-            }
+            self.say(now, number, at, &messages[at]);
         }
         let sayings = &mut self.inquiries.sayings;
         let Some(saying) = sayings.all.get_mut(&number) else { return Said::All };
@@ -253,6 +232,24 @@ impl Shard {
         saying.messages = [].into();
         sayings.finish_if_over(number);
         Said::All
+    }
+
+    fn say(&mut self, now: Now, number: u64, at: usize, message: &Message) {
+        let said = self.publication_of(now, message);
+        self.tokens_count += 1;
+        let token = Token(self.tokens_count);
+        let sayings = &mut self.inquiries.sayings;
+        let Some(saying) = sayings.all.get_mut(&number) else { return };
+        match said {
+            Ok(publication) => {
+                saying.ids.push(Some(publication.message_id.to_string()));
+                let bytes = message.body.len() + HEAD_BYTES;
+                saying.hand_over(now.instant, bytes);
+                sayings.tokens.insert(token, Spoken { number, at, bytes });
+                self.relay.publish(now.instant, Arc::new(publication), Some(token));
+            }
+            Err(refusal) => saying.fail(at, refusal),
+        }
     }
 
     fn publication_of(&mut self, now: Now, message: &Message) -> Result<Publication, Refusal> {

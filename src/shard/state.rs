@@ -45,6 +45,7 @@ use crate::shard::connection::Phase;
 use crate::shard::drain::Drain;
 use crate::shard::drain::DrainOptions;
 use crate::shard::flush::Action;
+use crate::shard::flush::SendsAlike;
 use crate::shard::inquiry::Inquiries;
 use crate::shard::log_limit::LogLimit;
 use crate::shard::rates::UserPaces;
@@ -171,6 +172,7 @@ pub struct Shard {
     pub(super) fanned_out_count: u32,
     pub(super) slow: Vec<Key>,
     pub(super) behind: Behind,
+    pub(super) sends_alike: SendsAlike,
     pub(super) round_trips: Vec<Duration>,
     pub(super) log_limit: LogLimit,
     pub(super) audit: Audit,
@@ -270,6 +272,7 @@ impl Shard {
             fanned_out_count: 0,
             slow: Vec::new(),
             behind: Behind::default(),
+            sends_alike: SendsAlike::new(),
             round_trips: Vec::new(),
             log_limit: LogLimit::new(),
             audit: Audit::default(),

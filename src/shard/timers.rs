@@ -47,7 +47,7 @@ impl Shard {
         self.count_verifier();
         self.expire_keyless(now.instant);
         self.tick_audit(now.instant);
-        self.look_behind(now.instant);
+        self.handle_turn_end(now.instant);
         self.tick_relay(now);
         self.settle(now);
     }

@@ -244,6 +244,7 @@ fn what_cannot_be_published_is_told_as_json(driver: Driver) {
     let large = format!(r#"{{"destination":"/topic/x","body":"{}"}}"#, "x".repeat(16 << 20));
     let answer = call(&server, "POST", "/api/publish", "", &large);
     assert_eq!((answer.status, &*code(&answer)), (413, "too-large"));
+    assert!(answer.body.contains("16 MiB"), "it tells the limit: {answer:?}");
     let answer = call(&server, "GET", "/api/publish", "", "");
     assert_eq!((answer.status, &*code(&answer)), (405, "method"));
     let answer = call(&server, "GET", "/api/connections?limit=0", "", "");

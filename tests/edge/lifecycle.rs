@@ -100,6 +100,10 @@ fn a_bad_setting_is_named_with_its_value() {
     check_refused(&["--set", "io.driver=kqueue"], &["io.driver", "kqueue"]);
     check_refused(&["--set", "limits.message_bytes=lots"], &["limits.message_bytes", "lots"]);
     check_refused(&["--set", "limits.message_bytes=1"], &["limits.message_bytes", "1"]);
+    // 0 is no word for what a host allows: `auto` is.
+    check_refused(&["--cores", "0"], &["server.cores", "0", "auto"]);
+    check_refused(&["--set", "limits.connections=0"], &["limits.connections", "0", "auto"]);
+    check_refused(&["doctor", "--connections", "0"], &["--connections", "0"]);
     check_refused(&["--config", "no-such-file.toml"], &["no-such-file.toml"]);
 }
 

@@ -42,7 +42,8 @@ def ask(url, body=None, method=None, headers=()):
         with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
             return answer.status, answer.headers, answer.read()
     except urllib.error.HTTPError as answer:
-        return answer.code, answer.headers, answer.read()
+        with answer:
+            return answer.code, answer.headers, answer.read()
 
 
 def get_json(url):

@@ -2,12 +2,15 @@
 rooms: nothing is wrong, and every expression of the Grafana panels and of the alert rules returns
 data from it."""
 
+import contextlib
+import itertools
 import json
 import math
 import re
 import subprocess
 import threading
 import time
+import traceback
 import unittest
 import urllib.parse
 
@@ -59,22 +62,53 @@ def panels():
             yield panel['title'], expression
 
 
-def drive(servers, is_over):
-    """Clients that come and go, and say something to all."""
-    stays = [Client(server, f'stays-{number}', '/topic/room.x', '/user/queue/private')
-             for number, server in enumerate(servers)]
-    while not is_over.is_set():
-        for number, server in enumerate(servers):
+class Traffic(threading.Thread):
+    """Clients that come and go, and say something to all, until the end: a context manager."""
+
+    def __init__(self, servers):
+        super().__init__()
+        self.servers = servers
+        self.is_over = threading.Event()
+        self.fault = None
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.is_over.set()
+        self.join()
+        assert self.fault is None, self.fault
+
+    def run(self):
+        try:
+            with contextlib.ExitStack() as stack:
+                stays = [stack.enter_context(Client(server, f'stays-{number}', '/topic/room.x',
+                                                    '/user/queue/private'))
+                         for number, server in enumerate(self.servers)]
+                for number in itertools.count():
+                    if self.is_over.is_set():
+                        break
+                    self.drive(number, stays)
+        except Exception:
+            self.fault = traceback.format_exc()
+
+    def drive(self, number, stays):
+        for at, server in enumerate(self.servers):
             with Client(server, 'goes', '/topic/room.x') as goes:
                 goes.publish('/app/room.x', 'hello')
-                goes.publish(f'/app/private.stays-{number}', 'hello')
+                goes.publish(f'/app/private.stays-{at}', 'hello')
                 goes.await_text('hello')
+                if at == len(self.servers) - 1:
+                    # The one that keeps a history is asked for it.
+                    goes.send('SUBSCRIBE\nid:again\ndestination:/topic/room.x\nhistory:5\n'
+                              'receipt:again\n\n\0')
+                    goes.await_text('receipt-id:again')
                 for one in stays:
-                    one.publish('/app/room.x', 'here')
+                    one.publish('/app/room.x', f'round {number}.')
+        # Each reads up to this round: who leaves more unread each time is slow in the end.
         for one in stays:
-            one.await_text('here')
-    for one in stays:
-        one.stream.close()
+            one.await_text(f'round {number}.')
 
 
 class Prometheus(unittest.TestCase):
@@ -83,11 +117,7 @@ class Prometheus(unittest.TestCase):
         cls.redis = cls.enterClassContext(start_redis())
         relay = f'relay.url=redis://127.0.0.1:{cls.redis.port}'
         cls.servers = [cls.enterClassContext(Server(*it)) for it in ([relay], [relay], [])]
-        is_over = threading.Event()
-        traffic = threading.Thread(target=drive, args=(cls.servers, is_over))
-        traffic.start()
-        cls.addClassCleanup(traffic.join)
-        cls.addClassCleanup(is_over.set)
+        cls.enterClassContext(Traffic(cls.servers))
         cls.prometheus = cls.enterClassContext(Process(cls.words, cls.is_ready))
 
     @classmethod

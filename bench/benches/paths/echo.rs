@@ -6,6 +6,7 @@ mod options;
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use ringway::broker::relay::ShardId;
@@ -15,6 +16,8 @@ use ringway::broker::router::Router;
 use ringway::broker::seats;
 use ringway::broker::session;
 use ringway::io::clock::Clock;
+use ringway::metrics::BUCKET_BOUNDS_NS;
+use ringway::metrics::IS_METERED;
 use ringway::metrics::ShardCounters;
 use ringway::metrics::health::Health;
 use ringway::policy::auth;
@@ -24,15 +27,18 @@ use ringway::policy::auth::SigningKey;
 use ringway::policy::rules::Rules;
 use ringway::proto::http::credentials::Sources;
 use ringway::shard::Admission;
+use ringway::shard::Ask;
 use ringway::shard::AuthOptions;
 use ringway::shard::ConnectionId;
 use ringway::shard::Identity;
 use ringway::shard::Options;
+use ringway::shard::Question;
 use ringway::shard::Shard;
 use ringway::stdx::time::Instant;
 use ringway::stdx::time::Now;
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+const ROOM: &str = "/topic/room.1";
 const NOW_MS: u64 = 1_700_000_000_000;
 const UPGRADE: &[u8] = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
@@ -45,49 +51,124 @@ pub(super) fn echo(is_guarded: bool) -> Box<dyn FnMut()> {
     Box::new(move || {
         input.copy_from_slice(&send);
         shard.handle_bytes(now(), id, &mut input);
-        assert!(200 < black_box(heard(&mut shard, id, now())), "it comes back");
+        assert!(200 < black_box(heard(&mut shard, now())), "it comes back");
         shard.handle_turn_end(now().instant);
     })
 }
 
 /// The same as the shard's runtime does it: with its readings of the clock, of which one is there
 /// for the metrics only, and with a log of the default level.
-pub(super) fn turn() -> Box<dyn FnMut()> {
-    ringway::server::logs::init(&ringway::config::settings::Settings::default().log);
-    let clock = Clock::start();
-    let unix_start_ms = clock.unix_start_ms();
-    let (mut shard, id, send) = session(false, clock.now(unix_start_ms));
-    let mut input = send.clone();
+/// Others hear it too.
+pub(super) fn turn(others_count: usize) -> Box<dyn FnMut()> {
+    let mut turn = Turn::new(others_count);
+    turn.pass();
+    turn.assert_metered();
+    Box::new(move || turn.pass())
+}
+
+/// A step of a list of `connections_count` connections, or of what they are subscribed to.
+pub(super) fn list_step(connections_count: usize, of_destinations: bool) -> Box<dyn FnMut()> {
+    let mut shard = shard(false);
+    for number in 0..connections_count {
+        join(&mut shard, now(), &format!("/topic/room.{number}"));
+    }
+    let (reply, answers) = mpsc::channel();
     Box::new(move || {
-        input.copy_from_slice(&send);
-        let began = clock.now(unix_start_ms);
-        shard.handle_bytes(began, id, &mut input);
-        if shard.has_fanned_out() {
-            shard.handle_fan_out_end(began.instant, clock.instant());
+        if !shard.has_asks() {
+            let question = match of_destinations {
+                true => Question::Destinations { rows_max: 1_000 },
+                false => Question::Connections { user: None, rows_max: 1_000 },
+            };
+            shard.handle_ask(Ask { question, reply: reply.clone() });
         }
-        let now = clock.now(unix_start_ms);
-        shard.handle_turn_end(now.instant);
-        assert!(200 < black_box(heard(&mut shard, id, now)), "it comes back");
+        black_box(shard.answer_some(now()));
+        while let Ok(answer) = answers.try_recv() {
+            assert_eq!(black_box(answer).rows.len(), connections_count.min(1_000));
+        }
     })
+}
+
+struct Turn {
+    clock: Clock,
+    unix_start_ms: u64,
+    shard: Shard,
+    id: ConnectionId,
+    send: Vec<u8>,
+    input: Vec<u8>,
+    heard_bytes_min: usize,
+}
+
+impl Turn {
+    fn new(others_count: usize) -> Self {
+        ringway::server::logs::init(&ringway::config::settings::Settings::default().log);
+        let clock = Clock::start();
+        let unix_start_ms = clock.unix_start_ms();
+        let now = clock.now(unix_start_ms);
+        let mut shard = shard(false);
+        for _ in 0..others_count {
+            join(&mut shard, now, ROOM);
+        }
+        let (id, send) = join(&mut shard, now, ROOM);
+        let (input, heard_bytes_min) = (send.clone(), 200 * (1 + others_count));
+        Self { clock, unix_start_ms, shard, id, send, input, heard_bytes_min }
+    }
+
+    fn pass(&mut self) {
+        self.input.copy_from_slice(&self.send);
+        let began = self.clock.now(self.unix_start_ms);
+        self.shard.handle_bytes(began, self.id, &mut self.input);
+        if self.shard.has_fanned_out() {
+            self.shard.handle_fan_out_end(began.instant, self.clock.instant());
+        }
+        let now = self.clock.now(self.unix_start_ms);
+        self.shard.handle_turn_end(now.instant);
+        let heard_bytes = black_box(heard(&mut self.shard, now));
+        assert!(self.heard_bytes_min < heard_bytes, "it comes back");
+    }
+
+    /// The turn was counted and timed, each of it or, in a build that does neither, nothing.
+    fn assert_metered(&mut self) {
+        self.shard.handle_turn_end(self.clock.instant());
+        let counters = self.shard.counters();
+        for counter in [
+            &counters.messages_received,
+            &counters.messages_sent,
+            &counters.bytes_received,
+            &counters.bytes_sent,
+        ] {
+            assert_eq!(0 < counter.get(), IS_METERED);
+        }
+        for times in [&counters.processing_time, &counters.fan_out_time, &counters.outbox_age] {
+            let count: u64 = (0..=BUCKET_BOUNDS_NS.len()).map(|at| times.bucket(at)).sum();
+            assert_eq!(0 < count, IS_METERED);
+        }
+    }
 }
 
 /// A shard, a session in it that hears a room, and the bytes of what it says there.
 fn session(is_guarded: bool, now: Now) -> (Shard, ConnectionId, Vec<u8>) {
     let mut shard = shard(is_guarded);
+    let (id, send) = join(&mut shard, now, ROOM);
+    (shard, id, send)
+}
+
+/// One more session that hears `room`, and what it says in the one of all.
+fn join(shard: &mut Shard, now: Now, room: &str) -> (ConnectionId, Vec<u8>) {
     let id = shard.handle_opened(now, ([192, 0, 2, 1], 4000).into()).expect("there is room");
     shard.handle_bytes(now, id, &mut UPGRADE.to_vec());
-    assert!(0 < heard(&mut shard, id, now));
+    assert!(0 < heard(shard, now));
     let claims = serde_json::json!({"sub": "amy", "exp": NOW_MS / 1000 + 3600});
     let token = SigningKey::secret(SECRET).sign(&claims).expect("it signs");
     let connect = format!("CONNECT\naccept-version:1.2\nlogin:amy\ntoken:{token}\n\n\0");
-    for text in [&*connect, "SUBSCRIBE\nid:0\ndestination:/topic/room.1\nreceipt:r\n\n\0"] {
+    let subscribe = format!("SUBSCRIBE\nid:0\ndestination:{room}\nreceipt:r\n\n\0");
+    for text in [connect, subscribe] {
         shard.handle_bytes(now, id, &mut message(text.as_bytes()));
         while shard.admit_next(now) {}
-        assert!(0 < heard(&mut shard, id, now), "an answer");
+        assert!(0 < heard(shard, now), "an answer");
     }
     let mut send = Vec::new();
     ringway_bench::stomp::encode_send("/app/room.1", None, &super::body(200), &mut send);
-    (shard, id, message(&send))
+    (id, message(&send))
 }
 
 fn now() -> Now {
@@ -102,10 +183,9 @@ fn message(payload: &[u8]) -> Vec<u8> {
 }
 
 /// Takes what the shard sends; how many bytes that is.
-fn heard(shard: &mut Shard, id: ConnectionId, now: Now) -> usize {
+fn heard(shard: &mut Shard, now: Now) -> usize {
     let mut bytes = 0;
-    while let Some((to, batch)) = shard.poll_send() {
-        assert!(to == id);
+    while let Some((id, batch)) = shard.poll_send() {
         bytes += batch.len();
         let sent = batch.len();
         drop(batch);

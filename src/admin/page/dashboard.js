@@ -61,7 +61,7 @@ function quantile(now, before, name, q, core) {
 const number = (value) => value >= 10 || Number.isInteger(value)
   ? Math.round(value).toLocaleString('en') : value.toFixed(1);
 const bytes = (value) => value < 10_000 ? `${number(value)} B`
-  : value < 1e7 ? `${number(value / 1e3)} kB` : `${number(value / 1e6)} MB`;
+  : value < 1e6 ? `${number(value / 1e3)} kB` : `${number(value / 1e6)} MB`;
 const time = (seconds) => seconds === undefined ? '–' : seconds === Infinity ? '> 10 s'
   : seconds < 1e-3 ? `≤ ${number(seconds * 1e6)} µs`
     : seconds < 1 ? `≤ ${number(seconds * 1e3)} ms` : `≤ ${number(seconds)} s`;
@@ -187,11 +187,19 @@ function show(now, before) {
       ['away in all', `${number(sum(now, 'websocket_relay_gap_seconds_total'))} s`],
     );
   }
-  parts.push(['history', health.components?.history?.status ?? 'not kept']);
-  const drain = [...now.series.keys()].filter((it) => it.startsWith('websocket_drain_'));
+  const history = health.components?.history;
+  parts.push(['history', history ? `${history.status}, ${history.details?.store ?? ''}` : 'not kept']);
+  if (history) {
+    parts.push(
+      ['waits to be stored', number(sum(now, 'websocket_history_queue'))],
+      ['stored /s', number(rate(now, before, 'websocket_history_stored_total'))],
+    );
+  }
   parts.push(['drain', health.status === 'OUT_OF_SERVICE' ? 'under way, or not yet serving' : 'not begun']);
-  for (const name of drain) {
-    parts.push([name.slice('websocket_'.length).replaceAll('_', ' '), number(sum(now, name))]);
+  // Connections that leave by their age, or elsewhere, are told as well.
+  for (const what of ['told', 'closed', 'flushed', 'cut']) {
+    const count = sum(now, `websocket_drain_${what}_total`);
+    if (count) parts.push([`${what}, let go`, number(count)]);
   }
   pairs('parts', parts);
 

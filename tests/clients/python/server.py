@@ -36,7 +36,8 @@ class Server:
             text=True,
             preexec_fn=before,
         )
-        threading.Thread(target=self._forward, daemon=True).start()
+        self._forwarding = threading.Thread(target=self._forward, daemon=True)
+        self._forwarding.start()
         try:
             self.url = self._await(r"listening on (ws:\S+)")
             self.admin = self._await(r"admin on (http:\S+)")
@@ -48,6 +49,7 @@ class Server:
         except BaseException:
             self._process.kill()
             self._process.wait()
+            self._end_of_output()
             raise
 
     def __enter__(self):
@@ -65,12 +67,19 @@ class Server:
             self._process.kill()
             self._process.wait()
             raise
+        finally:
+            self._end_of_output()
         assert code == 0, f"exit {code}:\n{''.join(self._said)}"
 
     def kill(self):
         """Ends it as the loss of its host would."""
         self._process.kill()
         self._process.wait(PATIENCE_SECONDS)
+        self._end_of_output()
+
+    def _end_of_output(self):
+        self._forwarding.join(PATIENCE_SECONDS)
+        self._process.stdout.close()
 
     def _health(self):
         try:
@@ -78,7 +87,8 @@ class Server:
                 return json.load(answer)
         except urllib.error.HTTPError as answer:
             # The status is the edge tests' business; the body tells the driver in any case.
-            return json.load(answer)
+            with answer:
+                return json.load(answer)
 
     def _forward(self):
         for line in self._process.stdout:
