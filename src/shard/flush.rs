@@ -42,6 +42,12 @@ impl Shard {
         None
     }
 
+    /// How many sends [`Shard::poll_send`] has now, at the most.
+    #[must_use]
+    pub fn sends_max(&self) -> usize {
+        self.dirty.len()
+    }
+
     /// The next thing to do with a socket.
     pub fn poll_action(&mut self) -> Option<(ConnectionId, Action)> {
         self.actions.pop_front()
