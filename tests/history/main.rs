@@ -7,13 +7,16 @@
 
 #[path = "../relay/world/certificates.rs"]
 mod certificates;
+mod disk;
 #[path = "../edge/support/mod.rs"]
 #[expect(dead_code, unused_imports, unused_macros, reason = "the tests of the edge use the rest")]
 mod support;
 mod world;
 
 mod archive;
+mod draining;
 mod ends;
+mod full;
 mod guarded;
 mod migrate;
 mod once;
