@@ -168,6 +168,25 @@ impl Publication {
         self.history.as_ref()?.place.get().copied()
     }
 
+    /// The same without its place.
+    #[must_use]
+    pub fn without_place(&self) -> Self {
+        Self {
+            channel: self.channel.clone(),
+            destination: self.destination.clone(),
+            message_id: self.message_id.clone(),
+            content_type: self.content_type.clone(),
+            sender: self.sender.clone(),
+            timestamp_ms: self.timestamp_ms,
+            received_at: self.received_at,
+            headers: self.headers.clone(),
+            body_nul: Arc::clone(&self.body_nul),
+            is_text: self.is_text,
+            forwarded_by: None,
+            history: None,
+        }
+    }
+
     /// The body without the NUL.
     #[must_use]
     pub fn body(&self) -> &[u8] {

@@ -17,7 +17,10 @@ impl Shard {
         publication: &Arc<Publication>,
         audience: &Audience,
     ) {
-        if publication.history.is_some() && !self.replays.is_empty() {
+        let is_watched = publication.history.is_some() && !self.replays.is_empty();
+        // A channel's own order: what comes by a pattern has another.
+        let is_watched = is_watched && !matches!(audience, Audience::Pattern(_));
+        if is_watched {
             self.replays.note(publication);
         }
         let Self { table, connections, dirty, slow, wheel, options, meter, .. } = self;

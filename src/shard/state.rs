@@ -239,12 +239,15 @@ impl Shard {
                     let count = counters.len();
                     Relay::Embedded(Box::new(Embedded::new(*id, count, mailbox_max, *home_seed)))
                 }
-                // The clock has just been started.
-                Some(options) => Relay::Redis(Box::new(Redis::new(
-                    Arc::clone(options),
-                    Instant::default(),
-                    random.next(),
-                ))),
+                Some(options) => {
+                    // The clock has just been started.
+                    let now = Instant::default();
+                    let mut redis = Redis::new(Arc::clone(options), now, random.next());
+                    if id.0 == 0 {
+                        redis.begin_copying(now);
+                    }
+                    Relay::Redis(Box::new(redis))
+                }
             },
             owed: HashMap::default(),
             tokens_count: 0,

@@ -10,6 +10,25 @@ pub struct HistorySettings {
     pub url: HistoryUrl,
     /// Bytes that are kept where that is memory.
     pub memory_bytes: usize,
+    /// What is done while the store is away, beside Redis.
+    pub on_failure: OnFailure,
+    /// Messages of a destination that stay in its stream once they are stored.
+    pub stream_messages: usize,
+    /// Messages of a destination that may wait for the store.
+    pub unstored_messages: usize,
+}
+
+/// `history.on_failure`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Messages are refused.
+    Refuse,
+    /// Messages are taken, and stored later.
+    Defer,
+}
+
+impl OnFailure {
+    const NAMES: &[(&str, Self)] = &[("refuse", Self::Refuse), ("defer", Self::Defer)];
 }
 
 impl HistorySettings {
@@ -17,6 +36,9 @@ impl HistorySettings {
         Self {
             url: values.history_url("history.url"),
             memory_bytes: values.number("history.memory_bytes"),
+            on_failure: values.choice("history.on_failure", OnFailure::NAMES),
+            stream_messages: values.number("history.stream_messages"),
+            unstored_messages: values.number("history.unstored_messages"),
         }
     }
 }
