@@ -17,11 +17,11 @@ impl Shard {
         publication: &Arc<Publication>,
         audience: &Audience,
     ) {
-        let is_watched = publication.history.is_some() && !self.replays.is_empty();
-        // A channel's own order: what comes by a pattern has another.
-        let is_watched = is_watched && !matches!(audience, Audience::Pattern(_));
-        if is_watched {
-            self.replays.note(publication);
+        if !self.replays.is_empty() && !matches!(audience, Audience::Pattern(_)) {
+            self.meet_live(now, publication);
+            if publication.history.is_some() {
+                self.replays.note(publication);
+            }
         }
         let Self { table, connections, dirty, slow, wheel, options, meter, .. } = self;
         let bytes_max = options.outbox_bytes_max;
