@@ -105,9 +105,6 @@ impl Publication {
     #[must_use]
     pub fn from_send(frame: &stomp::Frame<'_>, delivery: Delivery, origin: Origin<'_>) -> Self {
         let Delivery { channel, destination, is_stream, has_history } = delivery;
-        let mut message_id = String::with_capacity(origin.node.len() + 20);
-        // Writing to a String cannot fail.
-        write!(message_id, "{}-{:x}", origin.node, origin.number).expect("a String takes all");
         let content_type = frame.headers.get("content-type").and_then(without_space);
         let is_text = is_text(frame.body, content_type.as_deref());
         let headers = frame
@@ -119,7 +116,7 @@ impl Publication {
         Self {
             channel: channel.into_boxed_str(),
             destination: destination.into_boxed_str(),
-            message_id: message_id.into_boxed_str(),
+            message_id: message_id(origin.node, origin.number).into_boxed_str(),
             content_type,
             sender: origin.user.map(Box::from),
             timestamp_ms: origin.unix_ms,
@@ -192,6 +189,16 @@ impl Publication {
     pub fn body(&self) -> &[u8] {
         self.body_nul.split_last().map_or(&[], |(_, body)| body)
     }
+}
+
+/// The id of the message of this number among those of a shard, `node` being the shard's own
+/// prefix.
+#[must_use]
+pub fn message_id(node: &str, number: u64) -> String {
+    let mut id = String::with_capacity(node.len() + 20);
+    // Writing to a String cannot fail.
+    write!(id, "{node}-{number:x}").expect("a String takes all");
+    id
 }
 
 /// Who says it, when, and as the how-manieth.

@@ -47,6 +47,7 @@ pub mod logs;
 pub mod operator;
 mod options;
 mod reload;
+mod seats;
 
 /// Why the process does not serve: the operator's fault, one line that names the remedy.
 #[derive(Debug)]
@@ -115,6 +116,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let history = history::Keeper::start(settings, &mut mailboxes, &doorbells, &health, clock)?;
     let asks = Mailboxes::open_asks(&mut mailboxes, &doorbells);
     let operator = Operator::start(settings, clock, &mut mailboxes, &doorbells)?;
+    seats::start(settings, &live, clock, &mut mailboxes, &doorbells)?;
     let (sender, events) = mpsc::channel();
     // Before the first shard, so that no signal finds the default handler.
     listen_for_signals(sender.clone())?;

@@ -11,6 +11,7 @@ use crate::broker::identity;
 use crate::broker::publication::Carried;
 use crate::broker::publication::Historic;
 use crate::broker::publication::Publication;
+use crate::broker::publication::message_id;
 use crate::broker::router::CHANNEL_BYTES_MAX;
 use crate::broker::session::Session;
 use crate::broker::table::Target;
@@ -200,7 +201,7 @@ impl Shard {
         let carried = Carried {
             channel: &delivery.channel,
             destination: delivery.destination,
-            message_id: format!("{}-{:x}", self.node, self.messages_count),
+            message_id: message_id(&self.node, self.messages_count),
             content_type: message.content_type.as_deref(),
             sender: None,
             timestamp_ms: now.unix_ms,

@@ -1,6 +1,8 @@
 //! `history.*`: where messages of routes with a history are stored.
 
 use crate::config::history_url::HistoryUrl;
+use crate::config::settings::Envelope;
+use crate::config::settings::Settings;
 use crate::config::value::Values;
 
 /// `history.*`
@@ -29,6 +31,28 @@ pub enum OnFailure {
 
 impl OnFailure {
     const NAMES: &[(&str, Self)] = &[("refuse", Self::Refuse), ("defer", Self::Defer)];
+}
+
+impl Settings {
+    /// Whether messages of routes with a history get a place in one.
+    #[must_use]
+    pub fn keeps_history(&self) -> bool {
+        // Six fields have no room for a place.
+        !self.relay.is_redis() || self.relay.envelope == Envelope::Full
+    }
+
+    /// Whether they are stored: beside Redis in a database that all tasks can share.
+    #[must_use]
+    pub fn has_store(&self) -> bool {
+        let is_shared = matches!(self.history.url, HistoryUrl::Mysql { .. });
+        self.keeps_history() && (is_shared || !self.relay.is_redis())
+    }
+
+    /// What RECEIPTs say of where they are.
+    #[must_use]
+    pub fn history_name(&self) -> &'static str {
+        if self.has_store() { self.history.url.name() } else { "stream" }
+    }
 }
 
 impl HistorySettings {

@@ -198,9 +198,13 @@ impl Redis {
         let Some(history) = &mut self.history else { return Err(written) };
         let is_first = !std::mem::replace(&mut history.is_loading, true);
         let scripts = &history.scripts;
-        self.publisher.resend_as(node, written, |it| {
-            if is_first { scripts.whole(it) } else { None }
-        })
+        self.publisher.resend_as(
+            node,
+            written,
+            |it| {
+                if is_first { scripts.whole(it) } else { None }
+            },
+        )
     }
 
     /// What the store of the history has said.

@@ -178,14 +178,12 @@ impl Redis {
                 self.handle_marked(now, &channel, place);
             }
             What::Due => self.handle_due(now, value),
-            What::Unstored(channel) => {
-                match self.answer_of(now, &channel, value) {
-                    Some(Answer { streamed, broken, .. }) => {
-                        self.handle_unstored(now, &channel, streamed, broken);
-                    }
-                    None => return Err(Fault::Protocol("what is not stored is none".to_owned())),
+            What::Unstored(channel) => match self.answer_of(now, &channel, value) {
+                Some(Answer { streamed, broken, .. }) => {
+                    self.handle_unstored(now, &channel, streamed, broken);
                 }
-            }
+                None => return Err(Fault::Protocol("what is not stored is none".to_owned())),
+            },
         }
         Ok(())
     }
@@ -215,11 +213,8 @@ impl Redis {
         let is_passing = [&b"MOVED"[..], b"ASK", b"TRYAGAIN", b"NOSCRIPT"];
         let is_passing = is_passing.iter().any(|it| text.starts_with(it));
         let Some(history) = &mut self.history else { return };
-        let whole = if text.starts_with(b"NOSCRIPT") {
-            history.scripts.whole(ask.command())
-        } else {
-            None
-        };
+        let whole =
+            if text.starts_with(b"NOSCRIPT") { history.scripts.whole(ask.command()) } else { None };
         let ask = match is_passing {
             true => history.asks.repeat(ask, whole),
             false => Err(ask),
@@ -381,7 +376,14 @@ impl Redis {
         self.events.push_back(Event::Deliver { publication, audience: Audience::Exact });
     }
 
-    fn heal(&mut self, now: Now, reading: u64, channel: &Arc<str>, page: &Page, end: Option<Place>) {
+    fn heal(
+        &mut self,
+        now: Now,
+        reading: u64,
+        channel: &Arc<str>,
+        page: &Page,
+        end: Option<Place>,
+    ) {
         let Some(history) = &mut self.history else { return };
         let Some((_, healed)) = history.tracks.handle_page(reading, page, end) else { return };
         match healed.read {

@@ -106,7 +106,11 @@ impl Readings {
     }
 
     /// The stream has answered, or could not be asked.
-    pub(super) fn handle_streamed(&mut self, token: u64, answer: Option<&Streamed>) -> Option<Step> {
+    pub(super) fn handle_streamed(
+        &mut self,
+        token: u64,
+        answer: Option<&Streamed>,
+    ) -> Option<Step> {
         let reading = self.all.get_mut(&token)?;
         let Some(answer) = answer else {
             reading.is_broken = true;

@@ -70,7 +70,9 @@ impl Scripts {
         let script = all.into_iter().find(|it| has(it))?;
         let mut whole = count.to_vec();
         let source = script.source;
-        whole.extend_from_slice(format!("$4\r\nEVAL\r\n${}\r\n{source}\r\n", source.len()).as_bytes());
+        whole.extend_from_slice(
+            format!("$4\r\nEVAL\r\n${}\r\n{source}\r\n", source.len()).as_bytes(),
+        );
         whole.extend_from_slice(arguments);
         Some(whole)
     }
@@ -87,7 +89,10 @@ mod tests {
         let whole = scripts.whole(&command).unwrap();
         let mut expected = Vec::new();
         let source = scripts.mark.source.as_bytes();
-        resp::push_command(&mut expected, &[b"EVAL", source, b"2", b"a", b"b", b"EVALSHA", b"\r\n"]);
+        resp::push_command(
+            &mut expected,
+            &[b"EVAL", source, b"2", b"a", b"b", b"EVALSHA", b"\r\n"],
+        );
         assert_eq!(whole, expected);
         assert_eq!(scripts.whole(&whole), None);
         assert_eq!(scripts.whole(b"*1\r\n$4\r\nPING\r\n"), None);

@@ -282,7 +282,8 @@ impl Track {
             let Some(place) = held.place() else { continue };
             let last = self.last.unwrap_or_default();
             if place <= last {
-                healed.filled_count -= u64::from(healed.give.iter().any(|it| it.place() == Some(place)));
+                healed.filled_count -=
+                    u64::from(healed.give.iter().any(|it| it.place() == Some(place)));
                 continue;
             }
             if follows(last, place) {
