@@ -106,8 +106,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let listeners = host::bind("server.listen", settings.server.listen, cores, &settings.server)?;
     let admin = host::bind("admin.listen", settings.admin.listen, 1, &settings.server)?;
 
-    let counters: Arc<[Arc<ShardCounters>]> =
-        (0..cores).map(|_| Arc::new(ShardCounters::default())).collect();
+    let counters: Arc<[Arc<ShardCounters>]> = (0..cores).map(|_| Arc::default()).collect();
     let health = Health::new(cores, driver.as_str(), driver_note, host::kernel());
     let health = history::with_store(with_relay(health, &counters, resolved.relay), settings);
     let health = Arc::new(health);

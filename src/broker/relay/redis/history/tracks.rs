@@ -80,7 +80,7 @@ pub(super) struct Healed {
 /// that of each token of a subscriber that the relay has not confirmed.
 #[derive(Debug, Default)]
 pub(super) struct Tracks {
-    all: HashMap<Arc<str>, Track>,
+    all: BTreeMap<Arc<str>, Track>,
     readings: BTreeMap<u64, Arc<str>>,
     waiting: HashMap<Token, Arc<str>>,
     readings_count: u64,
