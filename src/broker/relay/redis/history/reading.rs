@@ -355,7 +355,10 @@ impl Redis {
         }
         let Some(place) = publication.place() else {
             self.counts.unplaced += 1;
-            return self.give(publication);
+            if !history.tracks.hold_plain(&publication) {
+                self.give(publication);
+            }
+            return;
         };
         match history.tracks.arrive(&publication, place) {
             (Arrival::Give, _) => self.give(publication),
