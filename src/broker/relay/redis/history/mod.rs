@@ -20,7 +20,7 @@
 //!    them and can still be read goes out between them.
 //!
 //! Read `script` and the Lua files, `ledger`, `asks`, `readings`, `tracks`, then `placing`,
-//! `reading` and `copying`.
+//! `reading`, `tracking` and `copying`.
 
 mod asks;
 mod copying;
@@ -29,6 +29,7 @@ mod placing;
 mod reading;
 mod readings;
 mod script;
+mod tracking;
 mod tracks;
 
 use std::collections::BTreeMap;
