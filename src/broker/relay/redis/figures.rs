@@ -32,6 +32,12 @@ impl Redis {
         self.publisher.unanswered_count()
     }
 
+    /// Publications with a place that are not known to be stored.
+    #[must_use]
+    pub fn unstored_count(&self) -> usize {
+        self.history.as_ref().map_or(0, History::unstored_count)
+    }
+
     /// Whether nothing waits to be written, answered or stored.
     #[must_use]
     pub fn is_empty(&self) -> bool {

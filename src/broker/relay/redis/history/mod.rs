@@ -115,6 +115,11 @@ impl History {
         self.scripts.whole(command)
     }
 
+    /// Records that are not known to be stored.
+    pub(super) fn unstored_count(&self) -> usize {
+        self.ledger.waiting_count()
+    }
+
     /// Whether nobody waits for anything.
     pub(super) fn is_empty(&self) -> bool {
         let is_quiet = self.ledger.waiting_count() == 0 && self.asks.is_empty();
