@@ -44,7 +44,9 @@ class Capacity(image_test.Containers):
         record.unlink(missing_ok=True)
         slow = int(CONNECTIONS * SLOW_SHARE)
         scenario = WORK / 'capacity.toml'
-        scenario.write_text("scenario = 'slow'\n")
+        # Users with tokens send to routes only.
+        scenario.write_text("scenario = 'slow'\nsubscribe = '/topic/room.{room}'\n"
+                            "send = '/app/room.{room}'\n")
         bench = subprocess.Popen(
             ['nsenter', '--target', pid, '--net', os.environ['BENCH_BIN'], 'run', scenario,
              '--url', 'ws://127.0.0.1:8080/ws', '--server-pid', pid,
