@@ -164,6 +164,18 @@ impl Server {
         &self.seen
     }
 
+    /// Ends the server as the loss of its host would, and returns all that it has said.
+    #[track_caller]
+    pub(crate) fn kill(mut self) -> Vec<String> {
+        self.signal(Signal::KILL);
+        self.await_exit();
+        self.seen.extend(self.output.iter());
+        let seen = std::mem::take(&mut self.seen);
+        // Dropping it would ask how it ended.
+        std::mem::forget(self);
+        seen
+    }
+
     /// Waits until the process has ended.
     #[track_caller]
     pub(crate) fn await_exit(&mut self) -> ExitStatus {
