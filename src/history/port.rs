@@ -66,7 +66,9 @@ impl Bell {
     pub(super) fn wait(&self, timeout: Duration) {
         if !self.is_rung.swap(false, Ordering::AcqRel) {
             std::thread::park_timeout(timeout);
-            self.is_rung.store(false, Ordering::Release);
+            // Not a plain store: whoever finds the bell rung wakes nobody, so what it handed over
+            // must be seen from here on.
+            self.is_rung.swap(false, Ordering::AcqRel);
         }
     }
 }

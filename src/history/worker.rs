@@ -1,12 +1,15 @@
 //! The store's thread: commits what the shards hand over in groups, and reads for them.
 //!
 //! ```text
-//! collect reads, then records ─► commit ─► answer the records ─► read ─► answer the reads
+//! collect reads, then records ─► read ─► commit ─► answer the records ─► read ─► answer the reads
 //! ```
 //!
 //! Reads are collected before records and answered behind them: so a read finds all that was
-//! handed over before it was asked. A store that is away keeps what was collected for the next try.
+//! handed over before it was asked. Only what no record can change is read before the commit, so
+//! that a long replay does not wait for the disk with each of its pages. A store that is away keeps
+//! what was collected for the next try.
 
+use std::collections::HashSet;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -141,6 +144,7 @@ impl Worker {
                 std::thread::sleep(COMMIT_LINGER);
                 self.collect();
             }
+            self.read_ahead();
             self.commit();
             self.read();
             self.speak();
@@ -219,7 +223,7 @@ impl Worker {
 
     /// Stores what was collected, in transactions of some.
     fn commit(&mut self) {
-        while !self.records.is_empty() {
+        while self.is_up && !self.records.is_empty() {
             let mut bytes = 0;
             let fits = |(_, it): &&(usize, Arc<Publication>)| {
                 bytes += it.body().len();
@@ -276,17 +280,46 @@ impl Worker {
         }
     }
 
-    /// Reads what was asked for, the same only once.
-    fn read(&mut self) {
-        let now_ms = (self.surroundings.unix_ms)();
-        for (index, read) in std::mem::take(&mut self.reads) {
-            let Read { token, channel, query } = read;
-            let page = match self.cache.get(now_ms, &channel, query) {
-                Some(page) => Some(page),
-                None if self.is_up => self.read_one(&channel, query),
-                None => None,
+    /// Reads what the records that wait do not change: pages of other channels, and those that are
+    /// behind a place and not the last.
+    fn read_ahead(&mut self) {
+        if self.records.is_empty() || self.reads.is_empty() {
+            return;
+        }
+        let written: HashSet<&str> = self.records.iter().map(|(_, it)| &*it.channel).collect();
+        let (written, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.reads)
+            .into_iter()
+            .partition(|(_, read)| written.contains(&*read.channel));
+        self.reads = others;
+        self.read();
+        for (index, read) in written {
+            let page = match read.query {
+                Query::Last(_) => None,
+                Query::Since(_) | Query::After(_) => self.page(&read),
             };
-            self.unsaid[index].push_back(Said::Page(token, page));
+            match page.filter(|it| !it.is_end) {
+                Some(page) => self.unsaid[index].push_back(Said::Page(read.token, Some(page))),
+                None => self.reads.push((index, read)),
+            }
+        }
+        self.speak();
+    }
+
+    /// Reads what was asked for.
+    fn read(&mut self) {
+        for (index, read) in std::mem::take(&mut self.reads) {
+            let page = self.page(&read);
+            self.unsaid[index].push_back(Said::Page(read.token, page));
+        }
+    }
+
+    /// One page, read once for all who ask for the same; none when the store is away.
+    fn page(&mut self, read: &Read) -> Option<Arc<Page>> {
+        let now_ms = (self.surroundings.unix_ms)();
+        match self.cache.get(now_ms, &read.channel, read.query) {
+            Some(page) => Some(page),
+            None if self.is_up => self.read_one(&read.channel, read.query),
+            None => None,
         }
     }
 
@@ -355,6 +388,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    use crate::broker::publication::Place;
     use crate::history::memory::Memory;
     use crate::history::store::Opened;
     use crate::history::store::tests::said;
@@ -437,6 +471,7 @@ mod tests {
 
         fn turn(&mut self) {
             self.worker.collect();
+            self.worker.read_ahead();
             self.worker.commit();
             self.worker.read();
             self.worker.speak();
@@ -469,6 +504,32 @@ mod tests {
         world.check(
             &["append 512", "append 88", "read"],
             &["Committed(512)", "Committed(88)", "page 7: Some(3)", "page 8: Some(3)"],
+        );
+    }
+
+    #[test]
+    fn a_page_that_is_not_the_last_does_not_wait_for_the_commit() {
+        let mut world = world();
+        world.send(1..=70);
+        world.turn();
+        world.check(&["append 70"], &["Committed(70)"]);
+        world.send(71..=71);
+        let query = |seq| Query::After(Place { epoch: 1, seq });
+        let read = |token, query| Read { token, channel: "/topic/a".into(), query };
+        let other = Read { token: 4, channel: "/topic/b".into(), query: Query::Last(5) };
+        let reads = [read(1, query(0)), read(2, query(64)), read(3, Query::Last(2)), other];
+        let mut reads = reads.into_iter();
+        world.port.send_reads(|| reads.next());
+        world.turn();
+        world.check(
+            &["read", "read", "read", "append 1", "read", "read"],
+            &[
+                "page 4: Some(0)",
+                "page 1: Some(64)",
+                "Committed(1)",
+                "page 2: Some(7)",
+                "page 3: Some(2)",
+            ],
         );
     }
 

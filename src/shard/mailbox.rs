@@ -262,7 +262,15 @@ impl Mailboxes {
         self.send_history(shard);
     }
 
-    fn send_history(&mut self, shard: &mut Shard) {
+    /// Hands the last things over to the store of the history, and closes the way there: its
+    /// thread ends with the last of them.
+    pub fn end_history(&mut self, shard: &mut Shard) {
+        self.send_history(shard);
+        self.history = None;
+    }
+
+    /// Hands over what is to be stored and read.
+    pub fn send_history(&mut self, shard: &mut Shard) {
         if let Some(port) = &mut self.history
             && shard.has_records_or_reads()
         {

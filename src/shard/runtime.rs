@@ -158,6 +158,8 @@ pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
         core.tick_after(TICK).await;
     }
     core.end(&health).await;
+    // The tasks that still wait hold the core and each other: nothing of it is dropped by itself.
+    core.mailboxes.borrow_mut().end_history(&mut core.shard.borrow_mut());
     health.shard_stopped();
     Ok(())
 }

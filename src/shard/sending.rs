@@ -45,6 +45,8 @@ impl Core {
                 Err(_) => shard.handle_send_failed(now, id),
             }
         }
+        // What left may have been the room that a replay waited for.
+        self.mailboxes.borrow_mut().send_history(&mut shard);
         while let Some((id, action)) = shard.poll_action() {
             let Some(owned) = self.owned(id) else { continue };
             match (action, &owned.secure) {
