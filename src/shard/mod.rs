@@ -17,6 +17,7 @@ mod apply;
 mod ask;
 mod auth;
 mod carry;
+mod caught_up;
 mod closing;
 mod connection;
 mod drain;

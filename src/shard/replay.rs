@@ -7,6 +7,8 @@
 //!                                                       caught up: RECEIPT, live ◄───┘
 //! ```
 //!
+//! What was read may be ahead of what was pushed here: `caught_up` keeps that from being given twice.
+//!
 //! A replaying subscription is in the table, so that its interest holds, and gets no live pushes.
 //! What is pushed to others of its channel meanwhile is remembered, bounded, so that it catches up
 //! also with a channel that never rests.
@@ -24,8 +26,6 @@ use crate::broker::publication::Place;
 use crate::broker::publication::Publication;
 use crate::broker::relay::Token;
 use crate::broker::session::Replay as Wish;
-use crate::broker::table::Format;
-use crate::broker::table::Slot;
 use crate::broker::table::SubscriptionKey;
 use crate::history::Page;
 use crate::history::Query;
@@ -33,6 +33,7 @@ use crate::history::Read;
 use crate::history::Said;
 use crate::proto::stomp::Version;
 use crate::shard::apply::Answer;
+use crate::shard::caught_up::CaughtUp;
 use crate::shard::connection::ConnectionId;
 use crate::shard::state::Shard;
 use crate::stdx::time::Now;
@@ -54,6 +55,7 @@ pub(super) struct Replays {
     reads: VecDeque<Read>,
     /// Their subscription has ended before they have.
     cancelled: Vec<Token>,
+    pub(super) caught_up: CaughtUp,
 }
 
 /// One replay.
@@ -70,7 +72,7 @@ pub(super) struct Replay {
     /// What is read next, or was read last.
     query: Query,
     /// The place of what was given last.
-    cursor: Place,
+    pub(super) cursor: Place,
     /// Nothing is known to be missing.
     is_complete: bool,
     /// What is given now, and how many of it were.
@@ -85,10 +87,13 @@ struct Watch {
     bytes: usize,
     /// The last place that was live and is no longer among `recent`.
     lost: Option<Place>,
+    /// The last place that was live.
+    newest: Option<Place>,
 }
 
 impl Watch {
     fn note(&mut self, publication: &Arc<Publication>) {
+        self.newest = publication.place();
         self.bytes += publication.body().len();
         self.recent.push_back(Arc::clone(publication));
         while (RECENT_COUNT_MAX < self.recent.len() || RECENT_BYTES_MAX < self.bytes)
@@ -154,7 +159,7 @@ impl Replay {
 impl Replays {
     /// Whether nobody replays.
     pub(super) fn is_empty(&self) -> bool {
-        self.all.is_empty() && self.cancelled.is_empty()
+        self.all.is_empty() && self.cancelled.is_empty() && self.caught_up.is_empty()
     }
 
     /// Whether nothing is left of any.
@@ -202,6 +207,7 @@ impl Replays {
             self.reads.retain(|it| it.token != token.0);
             self.cancelled.push(token);
         }
+        self.caught_up.cancel(key);
     }
 
     /// The next that was cancelled.
@@ -214,6 +220,12 @@ impl Replays {
         if let Some(watch) = self.watches.get_mut(&*publication.channel) {
             watch.note(publication);
         }
+    }
+
+    /// Whether all pushes that are still to come to `channel` are behind `place`.
+    fn is_reached(&self, channel: &str, place: Place) -> bool {
+        let newest = self.watches.get(channel).and_then(|it| it.newest);
+        place == Place::default() || Some(place) <= newest
     }
 
     fn remove(&mut self, token: Token) -> Option<Replay> {
@@ -324,7 +336,8 @@ impl Shard {
                     if let Some(place) = record.place() {
                         replay.advance(place);
                     }
-                    if let Err(reason) = self.give_one(now, token, &record) {
+                    let key = replay.key;
+                    if let Err(reason) = self.give_one(now, to, key, &record) {
                         return self.close(now, to, reason);
                     }
                 }
@@ -337,15 +350,14 @@ impl Shard {
         }
     }
 
-    fn give_one(
+    pub(super) fn give_one(
         &mut self,
         now: Now,
-        token: Token,
+        to: ConnectionId,
+        key: SubscriptionKey,
         record: &Publication,
     ) -> Result<(), CloseReason> {
-        let Some(replay) = self.replays.all.get(&token) else { return Ok(()) };
-        let to = replay.to;
-        let group = self.table.group_of(replay.key);
+        let group = self.table.group_of(key);
         let mut encoder = Encoder::new(record, &self.meter);
         let frame = encoder.encode(group.version(), group.shown(), group.subscription_line());
         let Some(connection) = self.connections.get_mut(to.0) else { return Ok(()) };
@@ -368,24 +380,18 @@ impl Shard {
         }
     }
 
-    /// It has caught up: the next push of its channel is for it too.
+    /// It has caught up: what is pushed to its channel from now on is for it too.
     fn go_live(&mut self, now: Now, token: Token) {
+        let Some(replay) = self.replays.all.get(&token) else { return };
+        let is_reached = self.replays.is_reached(&replay.channel, replay.cursor);
         let Some(replay) = self.replays.remove(token) else { return };
-        let Replay {
-            to, name, key, channel, shown, shown_id, version, cursor, is_complete, ..
-        } = replay;
-        let format = Format {
-            id: shown_id.as_deref(),
-            version,
-            shown: shown.as_deref(),
-            is_replaying: false,
-        };
-        let live = self.table.insert_exact(&channel, Slot(to.0.index), format).subscription;
-        self.with_session(now, to, |session, outputs| {
-            session.handle_replayed(&name, key, live, outputs);
-        });
-        let place = (cursor != Place::default()).then_some(cursor);
-        self.answer(now, token, Answer::Recovered(is_complete, place));
+        let place = (replay.cursor != Place::default()).then_some(replay.cursor);
+        let recovered = Answer::Recovered(replay.is_complete, place);
+        match is_reached {
+            true => self.join(now, &replay),
+            false => self.replays.caught_up.insert(token, replay),
+        }
+        self.answer(now, token, recovered);
     }
 }
 
