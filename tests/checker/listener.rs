@@ -53,9 +53,10 @@ struct Room {
     events: Vec<Event>,
     subscription: String,
     wish: Wish,
-    /// The place that was heard last.
-    last: Option<Place>,
-    last_id: Option<Id>,
+    /// What was heard last.
+    last: Option<(Place, Id)>,
+    /// The same when it had all until then: it goes on from here.
+    mark: Option<(Place, Id)>,
     state: State,
 }
 
@@ -80,7 +81,7 @@ impl Ears {
             subscription: String::new(),
             wish,
             last: None,
-            last_id: None,
+            mark: None,
             state: State::Away(Instant::now()),
         };
         Self {
@@ -133,7 +134,7 @@ impl Ears {
 
     fn is_done(&self) -> bool {
         let has_end =
-            |it: &Room| it.state == State::Whole && it.last_id == Some((self.end)(it.number));
+            |it: &Room| it.state == State::Whole && it.last_id() == Some((self.end)(it.number));
         self.rooms.iter().all(has_end)
     }
 
@@ -164,7 +165,7 @@ impl Ears {
                 Wish::Since(place) => format!("since:{place}\n"),
             };
             if room.wish == Wish::All {
-                (room.last, room.last_id) = (None, None);
+                room.last = None;
             }
             room.state = State::Asking;
             room.events.push(Event::Asked(shared.now(), room.wish));
@@ -193,8 +194,10 @@ impl Ears {
         ) {
             ("MESSAGE", Some(place), Some(id)) => {
                 room.events.push(Event::Heard(shared.now(), place, id));
-                (room.last, room.last_id) = (Some(place), Some(id));
-                self.heard_until_travel = self.heard_until_travel.saturating_sub(1);
+                room.last = Some((place, id));
+                // What is replayed does not count: nobody would ever get through.
+                let is_live = room.state == State::Whole;
+                self.heard_until_travel -= u64::from(self.travels && is_live);
                 if self.travels && self.heard_until_travel == 0 {
                     self.heard_until_travel = self.dice.within(STAY);
                     self.leave(shared);
@@ -219,17 +222,23 @@ impl Ears {
 }
 
 impl Room {
+    fn last_id(&self) -> Option<Id> {
+        self.last.map(|(_, id)| id)
+    }
+
     /// The subscription has ended: what is to be asked for at the next.
     fn leave(&mut self, shared: &Shared, again: Instant) {
         self.events.push(Event::Left(shared.now()));
-        self.wish = match (self.state, self.wish, self.last) {
+        if self.state == State::Whole {
+            self.mark = self.last;
+        }
+        self.wish = match (self.state, self.wish, self.mark) {
+            (State::Whole, _, Some((place, _))) => Wish::Since(place),
             // What was given before a RECEIPT may have holes, so that is asked for again.
-            (State::Asking | State::Away(_), Wish::Since(place), _) => {
-                self.last = Some(place);
-                self.last_id = None;
+            (State::Asking | State::Away(_), Wish::Since(place), mark) => {
+                self.last = mark;
                 Wish::Since(place)
             }
-            (State::Whole, _, Some(place)) => Wish::Since(place),
             (..) => Wish::All,
         };
         self.subscription.clear();
