@@ -111,3 +111,46 @@ impl Shard {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::replay::tests::replay;
+
+    #[test]
+    fn who_was_given_more_than_is_pushed_waits_for_the_first_behind_it() {
+        let mut caught_up = CaughtUp::default();
+        let at = |epoch, seq| Place { epoch, seq };
+        for (token, cursor) in [(1, at(4, 7)), (2, at(4, 9)), (3, at(5, 1))] {
+            let mut replay = replay(cursor);
+            replay.channel = format!("/topic/{token}").into();
+            caught_up.insert(Token(token), replay);
+        }
+        let mut check = |channel: &str, place, expected: usize| {
+            assert_eq!(
+                caught_up.take_before(channel, place).len(),
+                expected,
+                "{channel} {place:?}"
+            );
+        };
+        check("/topic/1", at(4, 6), 0);
+        check("/topic/1", at(4, 7), 0);
+        check("/topic/1", at(4, 8), 1);
+        check("/topic/1", at(4, 9), 0);
+        check("/topic/2", at(5, 1), 1);
+        check("/topic/3", at(5, 2), 1);
+        assert!(caught_up.by_channel.is_empty());
+    }
+
+    #[test]
+    fn one_whose_subscription_has_ended_is_forgotten() {
+        let mut caught_up = CaughtUp::default();
+        let replay = replay(Place { epoch: 4, seq: 7 });
+        let key = replay.key;
+        caught_up.insert(Token(1), replay);
+        assert!(!caught_up.is_empty());
+        caught_up.cancel(key);
+        caught_up.cancel(key);
+        assert!(caught_up.is_empty() && caught_up.by_channel.is_empty());
+    }
+}

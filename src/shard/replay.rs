@@ -396,10 +396,13 @@ impl Shard {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::shard) mod tests {
     use super::*;
     use crate::broker::publication::Carried;
     use crate::broker::publication::Historic;
+    use crate::broker::table::Format;
+    use crate::broker::table::Slot;
+    use crate::broker::table::Table;
     use crate::stdx::time::Instant;
 
     fn said(seq: u64, bytes: usize) -> Arc<Publication> {
@@ -432,34 +435,30 @@ mod tests {
         assert_eq!((watch.recent.len(), watch.bytes), (1, RECENT_BYTES_MAX));
     }
 
+    /// A replay of `/topic/a` that was given what is at `cursor` last.
+    pub(in crate::shard) fn replay(cursor: Place) -> Replay {
+        let (id, shown, version) = (None, None, Version::V1_2);
+        let format = Format { id, version, shown, is_replaying: true };
+        Replay {
+            to: ConnectionId::from_bits(0),
+            name: "s".into(),
+            key: Table::new().insert_exact("/topic/a", Slot(0), format).subscription,
+            channel: "/topic/a".into(),
+            shown: None,
+            shown_id: None,
+            version,
+            query: Query::Last(9),
+            cursor,
+            is_complete: true,
+            page: None,
+        }
+    }
+
     #[test]
     fn a_hole_is_noticed_and_a_new_epoch_is_none() {
         let at = |epoch, seq| Place { epoch, seq };
         let check = |places: &[Place], expected: bool| {
-            let mut replay = Replay {
-                to: ConnectionId::from_bits(0),
-                name: "s".into(),
-                key: crate::broker::table::Table::new()
-                    .insert_exact(
-                        "/topic/a",
-                        Slot(0),
-                        Format {
-                            id: None,
-                            version: Version::V1_2,
-                            shown: None,
-                            is_replaying: true,
-                        },
-                    )
-                    .subscription,
-                channel: "/topic/a".into(),
-                shown: None,
-                shown_id: None,
-                version: Version::V1_2,
-                query: Query::Last(9),
-                cursor: Place::default(),
-                is_complete: true,
-                page: None,
-            };
+            let mut replay = replay(Place::default());
             places.iter().for_each(|it| replay.advance(*it));
             assert_eq!(replay.is_complete, expected, "{places:?}");
         };
