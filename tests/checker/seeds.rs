@@ -96,3 +96,25 @@ fn text_of(told: &(dyn Any + Send)) -> String {
 fn one_task_loses_doubles_and_reorders_nothing() {
     with_seeds(8, "one_task", Plan::of_one_task);
 }
+
+/// Runs the plans of some seeds on a server that neglects a duty, until one is found out.
+fn is_found_out(neglected: &'static str, plan: fn(u64) -> (Plan, Dice), complaints: &[&str]) {
+    let mut mariadb = None;
+    for seed in 1..4 {
+        let (plan, dice) = plan(seed);
+        match attempt(&plan, dice, Some(neglected), &mut mariadb) {
+            Ok(figures) => eprintln!("seed {seed}, {plan}, without {neglected}: {figures:?}"),
+            Err(told) if complaints.iter().any(|it| told.contains(it)) => {
+                let first = told.lines().next().unwrap_or_default();
+                return eprintln!("seed {seed}, {plan}, without {neglected}: {first}");
+            }
+            Err(told) => panic!("seed {seed}, {plan}, without {neglected}: {told}"),
+        }
+    }
+    panic!("nobody noticed that the server lacks {neglected}");
+}
+
+#[test]
+fn a_server_without_deduplication_is_found_out() {
+    is_found_out("deduplication", Plan::of_one_task, &["was acknowledged at ", " twice, at "]);
+}

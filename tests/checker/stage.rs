@@ -97,9 +97,11 @@ impl<'r> Stage<'r> {
     pub(crate) fn begin(&mut self, fault: Fault) {
         match fault {
             Fault::KillTask(task) => {
-                let server = self.tasks[task].take().expect("it runs");
+                let mut server = self.tasks[task].take().expect("it runs");
                 self.shared.move_task(task, None);
-                let lines = server.kill();
+                let lines = server.end_by(Signal::KILL).to_vec();
+                // Dropping it would ask how it ended.
+                std::mem::forget(server);
                 self.note(task, &lines);
             }
             Fault::KillStore => self.mariadb.kill(),

@@ -158,22 +158,16 @@ impl Server {
     /// Ends the server, and returns all that it has said.
     #[track_caller]
     pub(crate) fn end(&mut self) -> &[String] {
-        self.signal(Signal::TERM);
+        self.end_by(Signal::TERM)
+    }
+
+    /// As [`Server::end`], by another signal.
+    #[track_caller]
+    pub(crate) fn end_by(&mut self, signal: Signal) -> &[String] {
+        self.signal(signal);
         self.await_exit();
         self.seen.extend(self.output.iter());
         &self.seen
-    }
-
-    /// Ends the server as the loss of its host would, and returns all that it has said.
-    #[track_caller]
-    pub(crate) fn kill(mut self) -> Vec<String> {
-        self.signal(Signal::KILL);
-        self.await_exit();
-        self.seen.extend(self.output.iter());
-        let seen = std::mem::take(&mut self.seen);
-        // Dropping it would ask how it ended.
-        std::mem::forget(self);
-        seen
     }
 
     /// Waits until the process has ended.
