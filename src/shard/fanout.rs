@@ -17,8 +17,8 @@ impl Shard {
         publication: &Arc<Publication>,
         audience: &Audience,
     ) {
-        if !self.replays.is_empty() {
-            self.follow(now, publication, audience);
+        if publication.history.is_some() && !self.replays.is_empty() {
+            self.replays.note(publication);
         }
         let Self { table, connections, dirty, slow, wheel, options, meter, .. } = self;
         let bytes_max = options.outbox_bytes_max;

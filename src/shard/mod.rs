@@ -17,7 +17,6 @@ mod apply;
 mod ask;
 mod auth;
 mod carry;
-mod caught_up;
 mod closing;
 mod connection;
 mod drain;

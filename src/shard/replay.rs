@@ -7,8 +7,6 @@
 //!                                                       caught up: RECEIPT, live ◄───┘
 //! ```
 //!
-//! What was read may be ahead of what was pushed here: `caught_up` keeps that from being given twice.
-//!
 //! A replaying subscription is in the table, so that its interest holds, and gets no live pushes.
 //! What is pushed to others of its channel meanwhile is remembered, bounded, so that it catches up
 //! also with a channel that never rests.
@@ -26,6 +24,8 @@ use crate::broker::publication::Place;
 use crate::broker::publication::Publication;
 use crate::broker::relay::Token;
 use crate::broker::session::Replay as Wish;
+use crate::broker::table::Format;
+use crate::broker::table::Slot;
 use crate::broker::table::SubscriptionKey;
 use crate::history::Page;
 use crate::history::Query;
@@ -33,7 +33,6 @@ use crate::history::Read;
 use crate::history::Said;
 use crate::proto::stomp::Version;
 use crate::shard::apply::Answer;
-use crate::shard::caught_up::CaughtUp;
 use crate::shard::connection::ConnectionId;
 use crate::shard::state::Shard;
 use crate::stdx::time::Now;
@@ -55,7 +54,6 @@ pub(super) struct Replays {
     reads: VecDeque<Read>,
     /// Their subscription has ended before they have.
     cancelled: Vec<Token>,
-    pub(super) caught_up: CaughtUp,
 }
 
 /// One replay.
@@ -72,7 +70,7 @@ pub(super) struct Replay {
     /// What is read next, or was read last.
     query: Query,
     /// The place of what was given last.
-    pub(super) cursor: Place,
+    cursor: Place,
     /// Nothing is known to be missing.
     is_complete: bool,
     /// What is given now, and how many of it were.
@@ -87,13 +85,10 @@ struct Watch {
     bytes: usize,
     /// The last place that was live and is no longer among `recent`.
     lost: Option<Place>,
-    /// The last place that was live.
-    newest: Option<Place>,
 }
 
 impl Watch {
     fn note(&mut self, publication: &Arc<Publication>) {
-        self.newest = publication.place();
         self.bytes += publication.body().len();
         self.recent.push_back(Arc::clone(publication));
         while (RECENT_COUNT_MAX < self.recent.len() || RECENT_BYTES_MAX < self.bytes)
@@ -159,7 +154,7 @@ impl Replay {
 impl Replays {
     /// Whether nobody replays.
     pub(super) fn is_empty(&self) -> bool {
-        self.all.is_empty() && self.cancelled.is_empty() && self.caught_up.is_empty()
+        self.all.is_empty() && self.cancelled.is_empty()
     }
 
     /// Whether nothing is left of any.
@@ -207,7 +202,6 @@ impl Replays {
             self.reads.retain(|it| it.token != token.0);
             self.cancelled.push(token);
         }
-        self.caught_up.cancel(key);
     }
 
     /// The next that was cancelled.
@@ -220,12 +214,6 @@ impl Replays {
         if let Some(watch) = self.watches.get_mut(&*publication.channel) {
             watch.note(publication);
         }
-    }
-
-    /// Whether all pushes that are still to come to `channel` are behind `place`.
-    fn is_reached(&self, channel: &str, place: Place) -> bool {
-        let newest = self.watches.get(channel).and_then(|it| it.newest);
-        place == Place::default() || Some(place) <= newest
     }
 
     fn remove(&mut self, token: Token) -> Option<Replay> {
@@ -336,8 +324,7 @@ impl Shard {
                     if let Some(place) = record.place() {
                         replay.advance(place);
                     }
-                    let key = replay.key;
-                    if let Err(reason) = self.give_one(now, to, key, &record) {
+                    if let Err(reason) = self.give_one(now, token, &record) {
                         return self.close(now, to, reason);
                     }
                 }
@@ -350,14 +337,15 @@ impl Shard {
         }
     }
 
-    pub(super) fn give_one(
+    fn give_one(
         &mut self,
         now: Now,
-        to: ConnectionId,
-        key: SubscriptionKey,
+        token: Token,
         record: &Publication,
     ) -> Result<(), CloseReason> {
-        let group = self.table.group_of(key);
+        let Some(replay) = self.replays.all.get(&token) else { return Ok(()) };
+        let to = replay.to;
+        let group = self.table.group_of(replay.key);
         let mut encoder = Encoder::new(record, &self.meter);
         let frame = encoder.encode(group.version(), group.shown(), group.subscription_line());
         let Some(connection) = self.connections.get_mut(to.0) else { return Ok(()) };
@@ -380,29 +368,32 @@ impl Shard {
         }
     }
 
-    /// It has caught up: what is pushed to its channel from now on is for it too.
+    /// It has caught up: the next push of its channel is for it too.
     fn go_live(&mut self, now: Now, token: Token) {
-        let Some(replay) = self.replays.all.get(&token) else { return };
-        let is_reached = self.replays.is_reached(&replay.channel, replay.cursor);
         let Some(replay) = self.replays.remove(token) else { return };
-        let place = (replay.cursor != Place::default()).then_some(replay.cursor);
-        let recovered = Answer::Recovered(replay.is_complete, place);
-        match is_reached {
-            true => self.join(now, &replay),
-            false => self.replays.caught_up.insert(token, replay),
-        }
-        self.answer(now, token, recovered);
+        let Replay {
+            to, name, key, channel, shown, shown_id, version, cursor, is_complete, ..
+        } = replay;
+        let format = Format {
+            id: shown_id.as_deref(),
+            version,
+            shown: shown.as_deref(),
+            is_replaying: false,
+        };
+        let live = self.table.insert_exact(&channel, Slot(to.0.index), format).subscription;
+        self.with_session(now, to, |session, outputs| {
+            session.handle_replayed(&name, key, live, outputs);
+        });
+        let place = (cursor != Place::default()).then_some(cursor);
+        self.answer(now, token, Answer::Recovered(is_complete, place));
     }
 }
 
 #[cfg(test)]
-pub(in crate::shard) mod tests {
+mod tests {
     use super::*;
     use crate::broker::publication::Carried;
     use crate::broker::publication::Historic;
-    use crate::broker::table::Format;
-    use crate::broker::table::Slot;
-    use crate::broker::table::Table;
     use crate::stdx::time::Instant;
 
     fn said(seq: u64, bytes: usize) -> Arc<Publication> {
@@ -435,30 +426,34 @@ pub(in crate::shard) mod tests {
         assert_eq!((watch.recent.len(), watch.bytes), (1, RECENT_BYTES_MAX));
     }
 
-    /// A replay of `/topic/a` that was given what is at `cursor` last.
-    pub(in crate::shard) fn replay(cursor: Place) -> Replay {
-        let (id, shown, version) = (None, None, Version::V1_2);
-        let format = Format { id, version, shown, is_replaying: true };
-        Replay {
-            to: ConnectionId::from_bits(0),
-            name: "s".into(),
-            key: Table::new().insert_exact("/topic/a", Slot(0), format).subscription,
-            channel: "/topic/a".into(),
-            shown: None,
-            shown_id: None,
-            version,
-            query: Query::Last(9),
-            cursor,
-            is_complete: true,
-            page: None,
-        }
-    }
-
     #[test]
     fn a_hole_is_noticed_and_a_new_epoch_is_none() {
         let at = |epoch, seq| Place { epoch, seq };
         let check = |places: &[Place], expected: bool| {
-            let mut replay = replay(Place::default());
+            let mut replay = Replay {
+                to: ConnectionId::from_bits(0),
+                name: "s".into(),
+                key: crate::broker::table::Table::new()
+                    .insert_exact(
+                        "/topic/a",
+                        Slot(0),
+                        Format {
+                            id: None,
+                            version: Version::V1_2,
+                            shown: None,
+                            is_replaying: true,
+                        },
+                    )
+                    .subscription,
+                channel: "/topic/a".into(),
+                shown: None,
+                shown_id: None,
+                version: Version::V1_2,
+                query: Query::Last(9),
+                cursor: Place::default(),
+                is_complete: true,
+                page: None,
+            };
             places.iter().for_each(|it| replay.advance(*it));
             assert_eq!(replay.is_complete, expected, "{places:?}");
         };
