@@ -164,8 +164,9 @@ impl Worker {
                     Stored::Opened { epoch: opened.epoch, kept: opened.kept.into() }
                 };
                 self.is_opened = true;
-                tracing::info!(store = self.store.name(), "the store of the history is there");
                 self.say_all(&stored);
+                self.speak();
+                tracing::info!(store = self.store.name(), "the store of the history is there");
                 (self.surroundings.on_state)(true);
                 true
             }

@@ -17,8 +17,11 @@ impl Shard {
         publication: &Arc<Publication>,
         audience: &Audience,
     ) {
-        if publication.history.is_some() && !self.replays.is_empty() {
-            self.replays.note(publication);
+        if !self.replays.is_empty() && !matches!(audience, Audience::Pattern(_)) {
+            self.meet_live(now, publication);
+            if publication.history.is_some() {
+                self.replays.note(publication);
+            }
         }
         let Self { table, connections, dirty, slow, wheel, options, meter, .. } = self;
         let bytes_max = options.outbox_bytes_max;

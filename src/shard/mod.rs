@@ -7,9 +7,9 @@
 //! monoio runtime; the simulation in `tests/sim` carries them by the numbers of a seed.
 //!
 //! Read `state` (what a shard is), `connection`, `handshake` (HTTP), `admission`, `ingest` (bytes
-//! to frames), `apply` (frames to effects), `auth`, `relay`, `fanout`, `replay`, `flush`,
-//! `closing`, `drain`, `timers`, `ask`, then `mailbox`, `runtime`, `carry`, `polled` and `ending`,
-//! `link` (connections to Redis) and `secure` (TLS of the listener).
+//! to frames), `apply` (frames to effects), `auth`, `relay`, `fanout`, `replay`, `watch`,
+//! `caught_up`, `flush`, `closing`, `drain`, `timers`, `ask`, then `mailbox`, `runtime`, `carry`,
+//! `polled` and `ending`, `link` (connections to Redis) and `secure` (TLS of the listener).
 #![forbid(unsafe_code)]
 
 mod admission;
@@ -17,6 +17,7 @@ mod apply;
 mod ask;
 mod auth;
 mod carry;
+mod caught_up;
 mod closing;
 mod connection;
 mod drain;
@@ -42,6 +43,7 @@ mod tasks;
 mod timers;
 mod turns;
 mod waiting;
+mod watch;
 
 pub use admission::Admission;
 pub use admission::ProxyProtocol;

@@ -4,7 +4,8 @@
 //! interest asked for ─ confirmed ─► reading ─ page ─► giving, as the outbox has room ─┐
 //!                                      ▲                                            │
 //!                                      └──── not the end, or behind the live ones ◄──┤
-//!                                                       caught up: RECEIPT, live ◄───┘
+//!                                                            caught up: RECEIPT ◄────┘
+//!                                                            live (`caught_up`)
 //! ```
 //!
 //! A replaying subscription is in the table, so that its interest holds, and gets no live pushes.
@@ -24,8 +25,6 @@ use crate::broker::publication::Place;
 use crate::broker::publication::Publication;
 use crate::broker::relay::Token;
 use crate::broker::session::Replay as Wish;
-use crate::broker::table::Format;
-use crate::broker::table::Slot;
 use crate::broker::table::SubscriptionKey;
 use crate::history::Page;
 use crate::history::Query;
@@ -35,20 +34,16 @@ use crate::proto::stomp::Version;
 use crate::shard::apply::Answer;
 use crate::shard::connection::ConnectionId;
 use crate::shard::state::Shard;
+use crate::shard::watch::Watch;
 use crate::stdx::time::Now;
-
-/// Live publications of a channel that are remembered for those who catch up.
-const RECENT_COUNT_MAX: usize = 256;
-/// Bytes of their bodies.
-const RECENT_BYTES_MAX: usize = 1 << 20;
 
 /// All replays of a shard.
 #[derive(Debug, Default)]
 pub(super) struct Replays {
     /// By the answer that is owed for the SUBSCRIBE.
-    all: BTreeMap<Token, Replay>,
+    pub(super) all: BTreeMap<Token, Replay>,
     by_key: HashMap<SubscriptionKey, Token, FxBuildHasher>,
-    watches: HashMap<Arc<str>, Watch, FxBuildHasher>,
+    pub(super) watches: HashMap<Arc<str>, Watch, FxBuildHasher>,
     /// Those that wait for room in the outbox of a connection.
     waiting: HashMap<ConnectionId, Vec<Token>, FxBuildHasher>,
     reads: VecDeque<Read>,
@@ -70,39 +65,13 @@ pub(super) struct Replay {
     /// What is read next, or was read last.
     query: Query,
     /// The place of what was given last.
-    cursor: Place,
+    pub(super) cursor: Place,
     /// Nothing is known to be missing.
     is_complete: bool,
+    /// It has its RECEIPT and waits for the first live one that it was not given.
+    pub(super) is_caught_up: bool,
     /// What is given now, and how many of it were.
     page: Option<(Arc<Page>, usize)>,
-}
-
-/// What is live on a channel while somebody catches up with it.
-#[derive(Debug, Default)]
-struct Watch {
-    replays_count: usize,
-    recent: VecDeque<Arc<Publication>>,
-    bytes: usize,
-    /// The last place that was live and is no longer among `recent`.
-    lost: Option<Place>,
-}
-
-impl Watch {
-    fn note(&mut self, publication: &Arc<Publication>) {
-        self.bytes += publication.body().len();
-        self.recent.push_back(Arc::clone(publication));
-        while (RECENT_COUNT_MAX < self.recent.len() || RECENT_BYTES_MAX < self.bytes)
-            && let Some(oldest) = self.recent.pop_front()
-        {
-            self.bytes -= oldest.body().len();
-            self.lost = oldest.place();
-        }
-    }
-
-    /// The first that is behind `place`.
-    fn next(&self, place: Place) -> Option<&Arc<Publication>> {
-        self.recent.get(self.recent.partition_point(|it| it.place() <= Some(place)))
-    }
 }
 
 /// What a replay does next.
@@ -184,6 +153,7 @@ impl Replays {
             query,
             cursor,
             is_complete: true,
+            is_caught_up: false,
             page: None,
         };
         self.all.insert(token, replay);
@@ -197,7 +167,10 @@ impl Replays {
     /// Its subscription has ended.
     pub(super) fn cancel(&mut self, key: SubscriptionKey) {
         if let Some(&token) = self.by_key.get(&key) {
-            self.remove(token);
+            let was_caught_up = self.remove(token).is_some_and(|it| it.is_caught_up);
+            if was_caught_up {
+                return;
+            }
             // What nobody wants any more must not pile up before a store that stands still.
             self.reads.retain(|it| it.token != token.0);
             self.cancelled.push(token);
@@ -216,7 +189,19 @@ impl Replays {
         }
     }
 
-    fn remove(&mut self, token: Token) -> Option<Replay> {
+    /// It has caught up.
+    fn catch_up(&mut self, token: Token) -> Option<&mut Replay> {
+        let replay = self.all.get_mut(&token)?;
+        replay.is_caught_up = true;
+        replay.page = None;
+        if let Some(watch) = self.watches.get_mut(&replay.channel) {
+            watch.leave();
+            watch.caught_up.insert(token);
+        }
+        Some(replay)
+    }
+
+    pub(super) fn remove(&mut self, token: Token) -> Option<Replay> {
         let replay = self.all.remove(&token)?;
         self.by_key.remove(&replay.key);
         if let Some(tokens) = self.waiting.get_mut(&replay.to) {
@@ -226,8 +211,10 @@ impl Replays {
             }
         }
         if let Some(watch) = self.watches.get_mut(&replay.channel) {
-            watch.replays_count -= 1;
-            if watch.replays_count == 0 {
+            if !watch.caught_up.remove(&token) {
+                watch.leave();
+            }
+            if watch.replays_count == 0 && watch.caught_up.is_empty() {
                 self.watches.remove(&replay.channel);
             }
         }
@@ -332,12 +319,12 @@ impl Shard {
                     let query = Query::After(replay.cursor);
                     return self.read_next(token, Some(query));
                 }
-                Step::GoLive => return self.go_live(now, token),
+                Step::GoLive => return self.catch_up(now, token),
             }
         }
     }
 
-    fn give_one(
+    pub(super) fn give_one(
         &mut self,
         now: Now,
         token: Token,
@@ -368,63 +355,21 @@ impl Shard {
         }
     }
 
-    /// It has caught up: the next push of its channel is for it too.
-    fn go_live(&mut self, now: Now, token: Token) {
-        let Some(replay) = self.replays.remove(token) else { return };
-        let Replay {
-            to, name, key, channel, shown, shown_id, version, cursor, is_complete, ..
-        } = replay;
-        let format = Format {
-            id: shown_id.as_deref(),
-            version,
-            shown: shown.as_deref(),
-            is_replaying: false,
-        };
-        let live = self.table.insert_exact(&channel, Slot(to.0.index), format).subscription;
-        self.with_session(now, to, |session, outputs| {
-            session.handle_replayed(&name, key, live, outputs);
-        });
-        let place = (cursor != Place::default()).then_some(cursor);
-        self.answer(now, token, Answer::Recovered(is_complete, place));
+    /// It has all that there is: the RECEIPT says so. The next push of its channel is for it too,
+    /// if that is none of what it was given.
+    fn catch_up(&mut self, now: Now, token: Token) {
+        let Some(replay) = self.replays.catch_up(token) else { return };
+        let place = (replay.cursor != Place::default()).then_some(replay.cursor);
+        let answer = Answer::Recovered(replay.is_complete, place);
+        self.answer(now, token, answer);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::publication::Carried;
-    use crate::broker::publication::Historic;
-    use crate::stdx::time::Instant;
-
-    fn said(seq: u64, bytes: usize) -> Arc<Publication> {
-        let carried = Carried {
-            channel: "/topic/a",
-            destination: "/topic/a".to_owned(),
-            message_id: String::new(),
-            content_type: None,
-            sender: None,
-            timestamp_ms: 0,
-            received_at: Instant::default(),
-            body: &vec![b'x'; bytes],
-        };
-        let mut publication = Publication::from_relay(carried, std::iter::empty());
-        publication.history = Some(Box::new(Historic::at(Place { epoch: 1, seq })));
-        Arc::new(publication)
-    }
-
-    #[test]
-    fn what_is_live_is_remembered_within_its_bounds() {
-        let mut watch = Watch::default();
-        for seq in 1..=RECENT_COUNT_MAX as u64 + 2 {
-            watch.note(&said(seq, 1));
-        }
-        assert_eq!(watch.lost, Some(Place { epoch: 1, seq: 2 }));
-        assert_eq!((watch.recent.len(), watch.bytes), (RECENT_COUNT_MAX, RECENT_COUNT_MAX));
-        let next = |seq| watch.next(Place { epoch: 1, seq }).map(|it| it.place().unwrap().seq);
-        assert_eq!([next(0), next(3), next(257), next(258)], [Some(3), Some(4), Some(258), None]);
-        watch.note(&said(259, RECENT_BYTES_MAX));
-        assert_eq!((watch.recent.len(), watch.bytes), (1, RECENT_BYTES_MAX));
-    }
+    use crate::broker::table::Format;
+    use crate::broker::table::Slot;
 
     #[test]
     fn a_hole_is_noticed_and_a_new_epoch_is_none() {
@@ -452,6 +397,7 @@ mod tests {
                 query: Query::Last(9),
                 cursor: Place::default(),
                 is_complete: true,
+                is_caught_up: false,
                 page: None,
             };
             places.iter().for_each(|it| replay.advance(*it));

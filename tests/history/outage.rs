@@ -12,6 +12,7 @@ use crate::support::ask;
 use crate::support::program;
 use crate::world::MariaDb;
 use crate::world::Store;
+use crate::world::await_homes;
 use crate::world::await_true;
 use crate::world::bodies;
 use crate::world::kill;
@@ -28,6 +29,7 @@ fn a_database_that_is_killed_refuses_and_gets_what_it_missed_when_it_is_back() {
     let setting = format!("history.url={}", mariadb.url());
     let mut server = Server::start_as(program(), Driver::Epoll, &[&setting]);
     server.await_line("the store of the history is there");
+    await_homes(&server);
     assert!(
         health(&server)
             .contains("\"history\":{\"details\":{\"store\":\"mysql\"},\"status\":\"UP\"")
@@ -101,6 +103,7 @@ fn a_database_that_stands_still_holds_up_nobody_else() {
     let setting = format!("history.url={}", mariadb.url());
     let mut server = Server::start_as(program(), Driver::Epoll, &[&setting]);
     server.await_line("the store of the history is there");
+    await_homes(&server);
     let mut reader = Client::session(&server, "reader");
     reader.subscribe("other", "/topic/other");
     let mut writer = Client::session(&server, "writer");

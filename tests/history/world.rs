@@ -69,8 +69,24 @@ impl Store {
         let setting = format!("history.url={}", self.url());
         let mut server = Server::start_as(command, Driver::Epoll, &[&setting]);
         server.await_line("the store of the history is there");
+        await_homes(&server);
         server
     }
+}
+
+/// Waits until all cores have heard that the store is there, which the log may say earlier: a SEND
+/// is refused until the home of its destination has. So many rooms have their homes on all of them.
+pub(crate) fn await_homes(server: &Server) {
+    const ROOMS: usize = 16;
+    let mut client = Client::session(server, "probe");
+    await_true("a store that all cores know", || {
+        for room in 0..ROOMS {
+            client.send(&format!("SEND|destination:/app/room.probe-{room}|receipt:{room}||^@"));
+        }
+        // All are waited for, also behind the first refusal.
+        let taken = (0..ROOMS).filter(|_| client.answer().command == "RECEIPT").count();
+        taken == ROOMS
+    });
 }
 
 /// Ends a server as the loss of its host would.
