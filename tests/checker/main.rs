@@ -15,12 +15,16 @@ mod databases;
 #[path = "../edge/support/mod.rs"]
 #[expect(dead_code, unused_imports, unused_macros, reason = "the tests of the edge use the rest")]
 mod support;
+#[path = "../relay/world/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "the tests of the relay use the rest")]
+mod world;
 
 mod judge;
 mod listener;
 mod plan;
 mod planted;
 mod record;
+mod redises;
 mod run;
 mod seeds;
 mod sender;

@@ -57,6 +57,14 @@ pub(crate) enum Fault {
     KillStore,
     /// The MariaDB stands still.
     StallStore,
+    /// The Redis is killed, and started again with all that it had.
+    KillRedis,
+    /// The Redis is killed, and its replica, which lacks the last of it, takes over.
+    PromoteReplica,
+    /// The Redis loses everything that it has.
+    EmptyRedis,
+    /// Those that are subscribed at the Redis lose their connections, and so does who comes back.
+    CutSubscribers,
 }
 
 /// The tasks of a run, and what they share.
@@ -66,6 +74,8 @@ pub(crate) enum Kind {
     Sqlite,
     /// One task with a MariaDB.
     MariaDb,
+    /// Two tasks with a MariaDB and a Redis.
+    TwoTasks,
 }
 
 /// One fault of a plan.
@@ -85,6 +95,8 @@ pub(crate) struct Plan {
     pub(crate) kind: Kind,
     pub(crate) driver: Driver,
     pub(crate) faults: [Planned; 2],
+    /// A RECEIPT need not wait for a store that is away.
+    pub(crate) defers: bool,
     /// The second fault is made so long after the first one, while that lasts.
     pub(crate) overlaps: Option<Duration>,
 }
@@ -93,31 +105,77 @@ impl Plan {
     /// Plans a run of one task.
     pub(crate) fn of_one_task(seed: u64) -> (Self, Dice) {
         let mut dice = Dice::new(seed);
-        let kind = dice.pick(&[Kind::MariaDb, Kind::MariaDb, Kind::Sqlite]);
-        let faults: &[Fault] = match kind {
-            Kind::Sqlite => &[Fault::KillTask(0)],
-            Kind::MariaDb => &[Fault::KillTask(0), Fault::KillStore, Fault::StallStore],
+        let of_both: &[Fault] = &[Fault::KillTask(0), Fault::KillStore, Fault::StallStore];
+        let (kind, faults) = match dice.below(3) {
+            0 => (Kind::Sqlite, &[Fault::KillTask(0)] as &[Fault]),
+            _ => (Kind::MariaDb, of_both),
         };
         Self::with(seed, kind, faults, dice)
     }
 
+    /// Plans a run of two tasks.
+    pub(crate) fn of_two_tasks(seed: u64) -> (Self, Dice) {
+        let faults = [
+            Fault::KillTask(0),
+            Fault::KillTask(1),
+            Fault::KillStore,
+            Fault::StallStore,
+            Fault::KillRedis,
+            Fault::PromoteReplica,
+            Fault::EmptyRedis,
+            Fault::CutSubscribers,
+        ];
+        Self::with(seed, Kind::TwoTasks, &faults, Dice::new(seed))
+    }
+
+    /// Plans a run of two tasks in which nothing happens but that messages are lost on their way.
+    pub(crate) fn of_lost_pushes(seed: u64) -> (Self, Dice) {
+        Self::with(seed, Kind::TwoTasks, &[Fault::CutSubscribers], Dice::new(seed))
+    }
+
+    /// Whether there is this fault.
+    pub(crate) fn has(&self, fault: Fault) -> bool {
+        self.faults.iter().any(|it| it.fault == fault)
+    }
+
+    /// Whether Redis loses some of what it has.
+    pub(crate) fn loses_stream(&self) -> bool {
+        self.has(Fault::PromoteReplica) || self.has(Fault::EmptyRedis)
+    }
+
     fn with(seed: u64, kind: Kind, faults: &[Fault], mut dice: Dice) -> (Self, Dice) {
         let driver = dice.pick(&[Driver::IoUring, Driver::Epoll]);
-        let mut planned = |within: Range<u64>| {
+        let mut planned = |faults: &[Fault], within: Range<u64>| {
             let fault = dice.pick(faults);
             let at = usize::try_from(dice.within(within)).expect("it is small");
             let lasts = match fault {
                 Fault::StallStore => dice.within(500..2_500),
-                Fault::KillTask(_) | Fault::KillStore => dice.within(0..500),
+                Fault::KillTask(_) | Fault::KillStore | Fault::KillRedis => dice.within(0..500),
+                Fault::PromoteReplica => dice.within(0..500),
+                Fault::EmptyRedis | Fault::CutSubscribers => dice.within(0..100),
             };
             Planned { fault, at, lasts: Duration::from_millis(lasts) }
         };
-        let faults = [planned(100..900), planned(1_000..1_700)];
+        let first = planned(faults, 100..900);
+        // There is one replica.
+        let is_left = |it: &Fault| *it != Fault::PromoteReplica || first.fault != *it;
+        let left: Vec<Fault> = faults.iter().copied().filter(is_left).collect();
+        let faults = [first, planned(&left, 1_000..1_700)];
         // One thing cannot fail twice at the same time.
         let may_overlap = !faults[0].fault.is_of_same(faults[1].fault);
         let overlaps =
             (may_overlap && dice.below(3) == 0).then(|| Duration::from_millis(dice.within(0..300)));
-        (Self { seed, kind, driver, faults, overlaps }, dice)
+        let defers = kind == Kind::TwoTasks && dice.below(4) == 0;
+        (Self { seed, kind, driver, faults, defers, overlaps }, dice)
+    }
+}
+
+impl Kind {
+    pub(crate) fn tasks_count(self) -> usize {
+        match self {
+            Self::Sqlite | Self::MariaDb => 1,
+            Self::TwoTasks => 2,
+        }
     }
 }
 
@@ -127,6 +185,9 @@ impl Fault {
         let place = |it| match it {
             Self::KillTask(task) => task,
             Self::KillStore | Self::StallStore => usize::MAX,
+            Self::KillRedis | Self::PromoteReplica | Self::EmptyRedis | Self::CutSubscribers => {
+                usize::MAX - 1
+            }
         };
         place(self) == place(other)
     }
@@ -141,6 +202,6 @@ impl fmt::Display for Plan {
             Some(gap) => write!(out, "; {gap:?} later {:?}", second.fault)?,
             None => write!(out, "; {:?} after {}", second.fault, second.at)?,
         }
-        write!(out, " for {:?}", second.lasts)
+        write!(out, " for {:?}{}", second.lasts, if self.defers { "; defers" } else { "" })
     }
 }

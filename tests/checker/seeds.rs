@@ -118,3 +118,13 @@ fn is_found_out(neglected: &'static str, plan: fn(u64) -> (Plan, Dice), complain
 fn a_server_without_deduplication_is_found_out() {
     is_found_out("deduplication", Plan::of_one_task, &["was acknowledged at ", " twice, at "]);
 }
+
+#[test]
+fn two_tasks_lose_double_and_reorder_nothing() {
+    with_seeds(8, "two_tasks", Plan::of_two_tasks);
+}
+
+#[test]
+fn a_server_without_gap_healing_is_found_out() {
+    is_found_out("gap-healing", Plan::of_lost_pushes, &["never heard"]);
+}

@@ -8,9 +8,11 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::plan::Dice;
 use super::plan::Fault;
 use super::plan::Kind;
 use super::plan::Plan;
+use super::redises::Redises;
 use super::store::Base;
 use super::wire::Shared;
 use crate::databases::MariaDb;
@@ -30,6 +32,8 @@ const LINES_MAX: usize = 60;
 pub(crate) struct Stage<'r> {
     tasks: Vec<Option<Server>>,
     mariadb: &'r mut MariaDb,
+    redises: Option<Redises>,
+    dice: Dice,
     pub(crate) base: Base,
     driver: Driver,
     shared: &'r Shared,
@@ -43,6 +47,7 @@ impl<'r> Stage<'r> {
     /// Starts everything that the plan needs; `planted` is a fault of the server itself.
     pub(crate) fn start(
         plan: &Plan,
+        dice: Dice,
         planted: Option<&'static str>,
         mariadb: &'r mut MariaDb,
         shared: &'r Shared,
@@ -50,15 +55,32 @@ impl<'r> Stage<'r> {
         let folder = tempfile::tempdir().expect("there is room for a folder");
         let base = match plan.kind {
             Kind::Sqlite => Base::Sqlite(folder.path().join("a.db")),
-            Kind::MariaDb => Base::create(mariadb, &format!("seed_{}", plan.seed)),
+            Kind::MariaDb | Kind::TwoTasks => Base::create(mariadb, &format!("seed_{}", plan.seed)),
         };
         let mut settings: Vec<String> = SETTINGS.iter().map(|it| (*it).to_owned()).collect();
         settings.push(format!("history.url={}", base.url()));
+        let redises =
+            (plan.kind == Kind::TwoTasks).then(|| Redises::start(plan.has(Fault::PromoteReplica)));
+        settings.extend(redises.as_ref().map(Redises::setting));
+        if plan.defers {
+            settings.push("history.on_failure=defer".to_owned());
+        }
         let tasks = (0..shared.tasks_count()).map(|_| None).collect();
         let driver = plan.driver;
         let said = Vec::new();
-        let mut stage =
-            Self { tasks, mariadb, base, driver, shared, settings, planted, said, _folder: folder };
+        let mut stage = Self {
+            tasks,
+            mariadb,
+            redises,
+            dice,
+            base,
+            driver,
+            shared,
+            settings,
+            planted,
+            said,
+            _folder: folder,
+        };
         (0..shared.tasks_count()).for_each(|task| stage.start_task(task));
         stage.await_up();
         stage
@@ -106,6 +128,13 @@ impl<'r> Stage<'r> {
             }
             Fault::KillStore => self.mariadb.kill(),
             Fault::StallStore => self.mariadb.signal(Signal::STOP),
+            Fault::KillRedis => self.redises().kill(),
+            Fault::PromoteReplica => {
+                let mut dice = self.dice.split();
+                self.redises().kill_ahead_of_replica(&mut dice);
+            }
+            Fault::EmptyRedis => self.redises().empty(),
+            Fault::CutSubscribers => self.redises().cut_subscribers(),
         }
     }
 
@@ -115,7 +144,15 @@ impl<'r> Stage<'r> {
             Fault::KillTask(task) => self.start_task(task),
             Fault::KillStore => self.mariadb.restart(),
             Fault::StallStore => self.mariadb.signal(Signal::CONT),
+            Fault::KillRedis => self.redises().restart(),
+            Fault::PromoteReplica => self.redises().promote(),
+            Fault::EmptyRedis => {}
+            Fault::CutSubscribers => self.redises().cut_subscribers(),
         }
+    }
+
+    fn redises(&mut self) -> &mut Redises {
+        self.redises.as_mut().expect("this run has a Redis")
     }
 
     /// Ends the tasks, as a host does that is shut down; returns what they have said.

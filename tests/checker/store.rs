@@ -88,10 +88,9 @@ impl Base {
         raw.into_iter().map(row).collect()
     }
 
-    /// Whether all of these are there.
-    pub(crate) fn has_all(&self, ids: &BTreeSet<Id>) -> bool {
-        let rows = self.rows().unwrap_or_default();
-        ids.is_subset(&rows.iter().map(|it| it.id).collect())
+    /// Which messages are there.
+    pub(crate) fn ids(&self) -> BTreeSet<Id> {
+        self.rows().unwrap_or_default().iter().map(|it| it.id).collect()
     }
 
     /// Runs statements in the database `name`, and returns the rows of the last.
