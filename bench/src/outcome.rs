@@ -81,6 +81,9 @@ pub struct Counts {
     pub closings: u64,
     /// Attempts of a storm that failed.
     pub failures: u64,
+    /// Clients of a storm that were refused, as they must be.
+    #[serde(default)]
+    pub refused: u64,
     /// Deliveries that closed clients lack from before their end.
     pub lost_at_close: u64,
     /// Clients that stopped reading.
@@ -207,6 +210,8 @@ impl Outcome {
         metrics.add("p50 until ready", "ms", Some(ready.p50_us / 1000.0), Better::Lower);
         metrics.add("p99 until ready", "ms", Some(ready.p99_us / 1000.0), Better::Lower);
         metrics.add("failed attempts", "", Some(self.counts.failures as f64), Better::Lower);
+        let refused = (self.counts.refused != 0).then_some(self.counts.refused as f64);
+        metrics.add("refused, as they must be", "", refused, Better::Neither);
     }
 
     fn add_traffic(&self, plan: &Plan, thing: &str, metrics: &mut Metrics) {

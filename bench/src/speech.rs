@@ -22,6 +22,8 @@ pub struct Client {
     pub room: Option<usize>,
     /// It will stop reading.
     pub is_slow: bool,
+    /// The server must refuse it.
+    pub is_rejected: bool,
 }
 
 /// How far a client has come.
@@ -71,6 +73,7 @@ pub enum Heard<'a> {
 pub struct Speech {
     words: Words,
     tokens: Tokens,
+    tokens_rejected: Tokens,
     url: Url,
     subscribed: Vec<u8>,
     greeted: Vec<u8>,
@@ -93,6 +96,7 @@ impl Speech {
         }
         Ok(Self {
             tokens: Tokens::new(words)?,
+            tokens_rejected: Tokens::rejected(words)?,
             subscribed: unescape(&words.subscribed).into_bytes(),
             greeted: unescape(&words.greeted).into_bytes(),
             words: words.clone(),
@@ -110,7 +114,7 @@ impl Speech {
     /// The request for the upgrade.
     #[must_use]
     pub fn head(&self, client: Client, key: &str) -> String {
-        let token = self.tokens.of(client.number);
+        let token = self.token_of(client);
         let mut path = self.url.path.clone();
         let mut lines = String::new();
         if self.words.dialect == Dialect::Stomp {
@@ -136,6 +140,11 @@ impl Speech {
         )
     }
 
+    fn token_of(&self, client: Client) -> Option<String> {
+        let tokens = if client.is_rejected { &self.tokens_rejected } else { &self.tokens };
+        tokens.of(client.number)
+    }
+
     /// What a client does once it is upgraded.
     #[must_use]
     pub fn upgraded(&self, client: Client) -> Step {
@@ -149,7 +158,7 @@ impl Speech {
                         headers.push((name, fill(template, &[("n", &n)])));
                     }
                 }
-                if let Some(token) = self.tokens.of(client.number)
+                if let Some(token) = self.token_of(client)
                     && *token_in == TokenPlace::Connect
                 {
                     headers.push(("Authorization", format!("Bearer {token}")));
@@ -312,7 +321,7 @@ mod tests {
     }
 
     fn client() -> Client {
-        Client { number: 4, room: Some(2), is_slow: false }
+        Client { number: 4, room: Some(2), ..Client::default() }
     }
 
     /// Plays `messages` to a client and returns all it says.

@@ -1,5 +1,7 @@
 //! What clients prove who they are with.
 
+use std::path::Path;
+
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -41,20 +43,31 @@ impl Tokens {
         match (token, token_file, jwt_secret) {
             (None, None, None) => Ok(Self::None),
             (Some(template), None, None) => Ok(Self::Template(template.clone())),
-            (None, Some(path), None) => {
-                let text = std::fs::read_to_string(path)
-                    .with_context(|| format!("cannot read tokens from {}", path.display()))?;
-                let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-                let list: Vec<String> = lines.map(str::to_owned).collect();
-                anyhow::ensure!(!list.is_empty(), "{} holds no token", path.display());
-                Ok(Self::List(list))
-            }
+            (None, Some(path), None) => Self::read(path),
             (None, None, Some(secret)) => Ok(Self::Signed {
                 key: hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()),
                 claims: jwt_claims.clone(),
             }),
             (_, _, _) => anyhow::bail!("one of token, token-file and jwt-secret, not more"),
         }
+    }
+
+    /// Those that the server must refuse.
+    ///
+    /// # Errors
+    ///
+    /// The file of tokens is not there or empty.
+    pub fn rejected(words: &Words) -> anyhow::Result<Self> {
+        words.rejected_token_file.as_deref().map_or(Ok(Self::None), Self::read)
+    }
+
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read tokens from {}", path.display()))?;
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let list: Vec<String> = lines.map(str::to_owned).collect();
+        anyhow::ensure!(!list.is_empty(), "{} holds no token", path.display());
+        Ok(Self::List(list))
     }
 
     /// The token of client `number`.

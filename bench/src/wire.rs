@@ -81,6 +81,8 @@ pub struct Opened {
     pub ready_count: u64,
     /// Attempts that failed, by reason.
     pub failures: BTreeMap<String, u64>,
+    /// Clients that were refused, as they must be.
+    pub refused_count: u64,
 }
 
 /// How it goes, at the end of a slice of time.

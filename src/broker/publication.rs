@@ -107,9 +107,6 @@ impl Publication {
     #[must_use]
     pub fn from_send(frame: &stomp::Frame<'_>, delivery: Delivery, origin: Origin<'_>) -> Self {
         let Delivery { channel, destination, is_stream, has_history } = delivery;
-        let mut message_id = String::with_capacity(origin.node.len() + 20);
-        // Writing to a String cannot fail.
-        write!(message_id, "{}-{:x}", origin.node, origin.number).expect("a String takes all");
         let content_type = frame.headers.get("content-type").and_then(without_space);
         let is_text = is_text(frame.body, content_type.as_deref());
         let headers = frame
@@ -121,7 +118,7 @@ impl Publication {
         Self {
             channel: channel.into_boxed_str(),
             destination: destination.into_boxed_str(),
-            message_id: message_id.into_boxed_str(),
+            message_id: message_id(origin.node, origin.number).into_boxed_str(),
             content_type,
             sender: origin.user.map(Box::from),
             timestamp_ms: origin.unix_ms,
@@ -171,11 +168,40 @@ impl Publication {
         self.history.as_ref()?.place.get().copied()
     }
 
+    /// The same without its place.
+    #[must_use]
+    pub fn without_place(&self) -> Self {
+        Self {
+            channel: self.channel.clone(),
+            destination: self.destination.clone(),
+            message_id: self.message_id.clone(),
+            content_type: self.content_type.clone(),
+            sender: self.sender.clone(),
+            timestamp_ms: self.timestamp_ms,
+            received_at: self.received_at,
+            headers: self.headers.clone(),
+            body_nul: Arc::clone(&self.body_nul),
+            is_text: self.is_text,
+            forwarded_by: None,
+            history: None,
+        }
+    }
+
     /// The body without the NUL.
     #[must_use]
     pub fn body(&self) -> &[u8] {
         self.body_nul.split_last().map_or(&[], |(_, body)| body)
     }
+}
+
+/// The id of the message of this number among those of a shard, `node` being the shard's own
+/// prefix.
+#[must_use]
+pub fn message_id(node: &str, number: u64) -> String {
+    let mut id = String::with_capacity(node.len() + 20);
+    // Writing to a String cannot fail.
+    write!(id, "{node}-{number:x}").expect("a String takes all");
+    id
 }
 
 /// Who says it, when, and as the how-manieth.

@@ -55,6 +55,8 @@ struct Route {
     matcher: Regex,
     to: To,
     history: bool,
+    /// Matches where it leads, when that is stored.
+    stored: Option<Regex>,
 }
 
 #[derive(Debug)]
@@ -215,6 +217,21 @@ impl Router {
         Err(Refusal::new(Code::NoRoute, format!("no route takes {destination}")))
     }
 
+    /// Whether a route with a history leads to this channel.
+    #[must_use]
+    pub fn is_stored(&self, channel: &str) -> bool {
+        // A user's channel stands in routes by its destination.
+        let written;
+        let destination = match channel.strip_prefix("user.") {
+            Some(rest) => {
+                written = format!("/user/{rest}");
+                &written
+            }
+            None => channel,
+        };
+        self.routes.iter().any(|it| it.stored.as_ref().is_some_and(|it| it.is_match(destination)))
+    }
+
     /// Whether `destination` is one at all.
     pub(crate) fn check(&self, destination: &str) -> Result<(), Refusal> {
         if self.destination_bytes_max < destination.len() {
@@ -253,6 +270,7 @@ impl Route {
                     matcher,
                     to: To::Stream(stream.as_str().into()),
                     history: *history,
+                    stored: None,
                 });
             }
         };
@@ -275,7 +293,15 @@ impl Route {
             rest = after;
         }
         pieces.push(Piece::Text(rest.to_owned()));
-        Ok(Self { matcher, to: To::Destination(pieces), history: *history })
+        // What a name binds has no slash.
+        let text = |it: &Piece| match it {
+            Piece::Text(text) => regex::escape(text),
+            Piece::Bound(_) => "[^/]+".to_owned(),
+        };
+        let stored = history.then(|| pieces.iter().map(text).collect::<String>());
+        let stored = stored.map(|it| Regex::new(&format!("^{it}$"))).transpose();
+        let stored = stored.map_err(|error| wrong(&error.to_string()))?;
+        Ok(Self { matcher, to: To::Destination(pieces), history: *history, stored })
     }
 }
 
@@ -429,6 +455,8 @@ mod tests {
 
     #[test]
     fn what_is_stored_is_said_by_the_route_and_not_by_the_destination() {
+        assert!(router().is_stored("/topic/room.1") && !router().is_stored("/topic/room"));
+        assert!(!router().is_stored("/topic/room.1/x") && !router().is_stored("user.bob/queue/x"));
         let has_history = |to: &str| router().resolve_send(to).unwrap().has_history;
         assert!(has_history("/app/room.1"));
         assert!(!has_history("/app/private.bob") && !has_history("/topic/room.1"));

@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::net::ToSocketAddrs;
 use std::time::Duration;
 
-use crate::fleet::Fleet;
+use crate::fleet::Servers;
 use crate::io::tls::Session;
 use crate::proto::resp;
 use crate::proto::resp::Value;
@@ -28,17 +28,20 @@ const LIMITS: resp::Limits =
 pub(super) enum Reply {
     Integer(i64),
     Error(String),
-    /// The first word of an array: what ROLE says.
-    Words(String),
+    /// The texts of an array, and what is none.
+    Items(Vec<Option<String>>),
     Other,
 }
+
+/// One command and its arguments.
+pub(super) type Command = Vec<Vec<u8>>;
 
 impl fmt::Display for Reply {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Integer(number) => write!(out, "{number}"),
             Self::Error(text) => out.write_str(text),
-            Self::Words(_) | Self::Other => out.write_str("something else"),
+            Self::Items(_) | Self::Other => out.write_str("something else"),
         }
     }
 }
@@ -52,12 +55,18 @@ pub(super) struct Client {
     host: Box<str>,
 }
 
+impl fmt::Debug for Client {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Client").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
 impl Client {
-    /// A connection to the first of the fleet's servers that takes writes, or to any of a cluster.
-    pub(super) fn connect(fleet: &Fleet) -> Result<Self, String> {
+    /// A connection to the first of the servers that takes writes, or to any of a cluster.
+    pub(super) fn connect(servers: &Servers) -> Result<Self, String> {
         let mut whys = Vec::new();
-        for (host, port) in &fleet.addresses {
-            match Self::open(fleet, host, *port) {
+        for (host, port) in &servers.addresses {
+            match Self::open(servers, host, *port) {
                 Ok(client) => return Ok(client),
                 Err(why) => whys.push(format!("Redis at {host}:{port}: {why}")),
             }
@@ -65,13 +74,13 @@ impl Client {
         Err(whys.join("; "))
     }
 
-    fn open(fleet: &Fleet, host: &str, port: u16) -> Result<Self, String> {
+    fn open(servers: &Servers, host: &str, port: u16) -> Result<Self, String> {
         let stream = connect(host, port)?;
         let told = |error: io::Error| error.to_string();
         stream.set_read_timeout(Some(STEP_TIMEOUT)).map_err(told)?;
         stream.set_write_timeout(Some(STEP_TIMEOUT)).map_err(told)?;
         let mut client = Self { stream, tls: None, received: Vec::new(), host: host.into() };
-        if let Some(tls) = &fleet.tls {
+        if let Some(tls) = &servers.tls {
             let name = tls.server_name.as_deref().unwrap_or(host);
             let mut greeting = Vec::new();
             let session = Session::client(&tls.config, name, &mut greeting);
@@ -81,9 +90,9 @@ impl Client {
                 client.receive()?;
             }
         }
-        if let Some(password) = &fleet.password {
+        if let Some(password) = &servers.password {
             let password = password.reveal().as_bytes();
-            let reply = match &fleet.user {
+            let reply = match &servers.user {
                 None => client.ask(&[b"AUTH", password])?,
                 Some(user) => client.ask(&[b"AUTH", user.as_bytes(), password])?,
             };
@@ -92,8 +101,9 @@ impl Client {
             }
         }
         // What a replica is told is not heard elsewhere. A cluster leads to the master by itself.
-        if !fleet.is_sharded
-            && let Reply::Words(role) = client.ask(&[b"ROLE"])?
+        if !servers.is_sharded
+            && let Reply::Items(role) = client.ask(&[b"ROLE"])?
+            && let Some(Some(role)) = role.first()
             && role != "master"
         {
             return Err(format!("it is no primary but \"{role}\""));
@@ -102,14 +112,34 @@ impl Client {
     }
 
     /// Asks whoever has the key of a command: the cluster says who that is.
-    pub(super) fn ask_owner(&mut self, fleet: &Fleet, parts: &[&[u8]]) -> Result<Reply, String> {
+    pub(super) fn ask_owner(
+        &mut self,
+        servers: &Servers,
+        parts: &[&[u8]],
+    ) -> Result<Reply, String> {
+        let command = parts.iter().map(|it| it.to_vec()).collect();
+        let mut replies = self.ask_owner_all(servers, &[command])?;
+        Ok(replies.pop().unwrap_or(Reply::Other))
+    }
+
+    /// The same of several commands, whose keys have one owner: all are sent at once, and all again
+    /// when another server has the keys.
+    pub(super) fn ask_owner_all(
+        &mut self,
+        servers: &Servers,
+        commands: &[Command],
+    ) -> Result<Vec<Reply>, String> {
         for _ in 0..REDIRECTS_MAX {
-            let reply = self.ask(parts)?;
-            let Reply::Error(text) = &reply else { return Ok(reply) };
+            let replies = self.ask_all(commands)?;
+            let refused = replies.iter().find_map(|it| match it {
+                Reply::Error(text) => Some(text),
+                Reply::Integer(_) | Reply::Items(_) | Reply::Other => None,
+            });
+            let Some(text) = refused else { return Ok(replies) };
             let Some((host, port)) = redirect(text, &self.host) else {
                 return Err(format!("Redis refuses it: {text}"));
             };
-            *self = Self::open(fleet, &host, port)
+            *self = Self::open(servers, &host, port)
                 .map_err(|why| format!("Redis at {host}:{port}: {why}"))?;
         }
         Err("the cluster sends the question in a circle".to_owned())
@@ -118,14 +148,29 @@ impl Client {
     fn ask(&mut self, parts: &[&[u8]]) -> Result<Reply, String> {
         let mut plain = Vec::new();
         resp::push_command(&mut plain, parts);
-        match &mut self.tls {
-            None => self.write(&plain)?,
-            Some(tls) => {
-                let mut cipher = Vec::new();
-                tls.send(&plain, &mut cipher).map_err(|error| error.to_string())?;
-                self.write(&cipher)?;
-            }
+        self.say(&plain)?;
+        self.hear()
+    }
+
+    fn ask_all(&mut self, commands: &[Command]) -> Result<Vec<Reply>, String> {
+        let mut plain = Vec::new();
+        for command in commands {
+            let parts: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
+            resp::push_command(&mut plain, &parts);
         }
+        self.say(&plain)?;
+        commands.iter().map(|_| self.hear()).collect()
+    }
+
+    fn say(&mut self, plain: &[u8]) -> Result<(), String> {
+        let Some(tls) = &mut self.tls else { return self.write(plain) };
+        let mut cipher = Vec::new();
+        tls.send(plain, &mut cipher).map_err(|error| error.to_string())?;
+        self.write(&cipher)
+    }
+
+    /// The next answer.
+    fn hear(&mut self) -> Result<Reply, String> {
         loop {
             let parsed = resp::parse(&self.received, &LIMITS);
             if let Some((value, end)) = parsed.map_err(|error| error.to_string())? {
@@ -189,8 +234,8 @@ fn reply_of(value: &Value<'_>) -> Reply {
     if let Value::Integer(number) = value {
         return Reply::Integer(*number);
     }
-    let first = value.items().and_then(<[_]>::first).and_then(Value::as_bytes);
-    first.map_or(Reply::Other, |it| Reply::Words(text(it)))
+    let texts = |items: &[Value<'_>]| items.iter().map(|it| it.as_bytes().map(text)).collect();
+    value.items().map_or(Reply::Other, |items| Reply::Items(texts(items)))
 }
 
 /// Where a cluster sends the question; without a host it is another port of the one asked.
@@ -218,14 +263,15 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_a_number_an_error_or_words() {
+    fn an_answer_is_a_number_an_error_or_texts() {
         let check = |wire: &str, expected: Reply| {
             let (value, _) = resp::parse(wire.as_bytes(), &LIMITS).unwrap().unwrap();
             assert_eq!(reply_of(&value), expected);
         };
         check(":3\r\n", Reply::Integer(3));
         check("-ERR no\r\n", Reply::Error("ERR no".to_owned()));
-        check("*2\r\n$6\r\nmaster\r\n:9\r\n", Reply::Words("master".to_owned()));
+        let items = vec![Some("master".to_owned()), None];
+        check("*2\r\n$6\r\nmaster\r\n:9\r\n", Reply::Items(items));
         check("+OK\r\n", Reply::Other);
     }
 }

@@ -1,12 +1,14 @@
 //! What an operator says to all tasks of a fleet: signed control messages through the Redis that
 //! they share.
 //!
-//! For: `ringway revoke`, `ringway disconnect`, and a server whose own operator says the same. One
-//! word is one short connection that blocks, so it is never said on a shard. Must never know how a
-//! task obeys. Read this file, then `client` (one connection to Redis).
+//! For: `ringway revoke`, `ringway disconnect`, and a server whose own operator says the same; and
+//! for tasks that tell each other how many connections their users have. It all blocks, so it is
+//! never done on a shard. Must never know how a task obeys. Read this file, then `client` (one
+//! connection to Redis), then `seats`.
 #![forbid(unsafe_code)]
 
 mod client;
+pub mod seats;
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -55,12 +57,18 @@ impl Word {
 /// Where the tasks listen, and what they believe.
 #[derive(Debug)]
 pub struct Fleet {
+    servers: Servers,
+    key: Key,
+}
+
+/// The Redis that the tasks share.
+#[derive(Debug)]
+struct Servers {
     addresses: Vec<(Box<str>, u16)>,
     is_sharded: bool,
     user: Option<Box<str>>,
     password: Option<Secret>,
     tls: Option<Tls>,
-    key: Key,
 }
 
 /// How Redis speaks TLS.
@@ -76,17 +84,16 @@ impl std::fmt::Debug for Tls {
     }
 }
 
-impl Fleet {
-    /// The fleet of these settings; `None` where there is just one process: without a Redis, or
-    /// without the key that its tasks ask for.
+impl Servers {
+    /// Those of these settings; `None` without a Redis.
     ///
     /// # Errors
     ///
     /// One line when the file of authorities cannot be used.
-    pub fn new(relay: &RelaySettings) -> Result<Option<Self>, String> {
-        let Some(key) = relay.hmac_key.as_ref().filter(|_| relay.is_redis()) else {
+    fn new(relay: &RelaySettings) -> Result<Option<Self>, String> {
+        if !relay.is_redis() {
             return Ok(None);
-        };
+        }
         let tls = if relay.is_tls() {
             let files = tls::ClientFiles { ca: relay.tls_ca.clone(), certificate_and_key: None };
             let config =
@@ -103,8 +110,23 @@ impl Fleet {
             user: user.map(Box::from),
             password: password.cloned(),
             tls,
-            key: Key::new(key.reveal().as_bytes()),
         }))
+    }
+}
+
+impl Fleet {
+    /// The fleet of these settings; `None` where there is just one process: without a Redis, or
+    /// without the key that its tasks ask for.
+    ///
+    /// # Errors
+    ///
+    /// One line when the file of authorities cannot be used.
+    pub fn new(relay: &RelaySettings) -> Result<Option<Self>, String> {
+        let Some(key) = &relay.hmac_key else {
+            return Ok(None);
+        };
+        let key = Key::new(key.reveal().as_bytes());
+        Ok(Servers::new(relay)?.map(|servers| Self { servers, key }))
     }
 
     /// Says a word to all tasks, and writes it down for those that are away where it has to last.
@@ -125,14 +147,14 @@ impl Fleet {
         let message = Message { id: &id, timestamp_ms, control: word.control(), signature: None };
         let mut json = Vec::new();
         message.encode(&mut json, Some(&self.key));
-        let mut client = Client::connect(self)?;
+        let mut client = Client::connect(&self.servers)?;
         if let Word::Revoke(revocation) = word {
             self.write_down(&mut client, now_ms, revocation.until_ms, &json)
                 .map_err(|why| format!("nothing is revoked: {why}"))?;
         }
-        let verb: &[u8] = if self.is_sharded { b"SPUBLISH" } else { b"PUBLISH" };
+        let verb: &[u8] = if self.servers.is_sharded { b"SPUBLISH" } else { b"PUBLISH" };
         let channel = control::CHANNEL.as_bytes();
-        match (client.ask_owner(self, &[verb, channel, &json]), word) {
+        match (client.ask_owner(&self.servers, &[verb, channel, &json]), word) {
             (Ok(Reply::Integer(count)), _) => Ok(u64::try_from(count).unwrap_or(0)),
             (Ok(other), _) => Err(format!("Redis answers PUBLISH with {other}")),
             (Err(why), Word::Disconnect(_)) => Err(why),
@@ -161,7 +183,7 @@ impl Fleet {
             &[b"ZREMRANGEBYRANK", record, b"0", too_many.as_bytes()],
         ];
         for command in commands {
-            let reply = client.ask_owner(self, command)?;
+            let reply = client.ask_owner(&self.servers, command)?;
             if !matches!(reply, Reply::Integer(_)) {
                 return Err(format!("Redis answers with {reply}"));
             }

@@ -55,6 +55,8 @@ pub struct Surroundings {
     pub on_state: Box<dyn Fn(bool) + Send>,
     /// Seed of its chance.
     pub seed: u64,
+    /// Others write to the store, too: what is the end of a history now may not be in a moment.
+    pub is_shared: bool,
 }
 
 impl fmt::Debug for Surroundings {
@@ -328,7 +330,10 @@ impl Worker {
         match self.store.read(channel, query) {
             Ok(page) => {
                 let page = Arc::new(page);
-                self.cache.insert(channel, query, Arc::clone(&page));
+                let is_lasting = !page.is_end || matches!(query, Query::Last(_));
+                if is_lasting || !self.surroundings.is_shared {
+                    self.cache.insert(channel, query, Arc::clone(&page));
+                }
                 Some(page)
             }
             Err(error) => {
@@ -454,6 +459,7 @@ mod tests {
             unix_ms: Box::new(|| 1_000_000),
             on_state: Box::new(|_| {}),
             seed: 1,
+            is_shared: false,
         };
         let (mut worker, mut ports) = Worker::new(Box::new(store), 1, surroundings);
         assert!(worker.open());

@@ -10,7 +10,7 @@ use crate::metrics::counters::Labelled;
 
 /// Tokens that were not believed, by [`TokenRejected`].
 pub const REJECTED: Series = series(
-    "websocket_auth_rejected_total",
+    "websocket_auth_failures_total",
     Kind::Counter,
     Some("reason"),
     "Tokens that were not, or no longer, believed, by reason.",

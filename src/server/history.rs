@@ -46,6 +46,7 @@ impl Keeper {
             unix_ms: Box::new(move || clock.now(clock.unix_start_ms()).unix_ms),
             on_state: Box::new(move |is_up| health.set_history(is_up)),
             seed: host::random_seed(),
+            is_shared: settings.relay.is_redis(),
         };
         let (worker, ports) = Worker::new(store, mailboxes.len(), surroundings);
         Mailboxes::open_history(mailboxes, ports);
@@ -68,15 +69,15 @@ impl Keeper {
 
 /// Tells health of the store.
 pub(super) fn with_store(health: Health, settings: &Settings) -> Health {
-    if settings.relay.is_redis() {
+    if !settings.has_store() {
         return health;
     }
     health.with_history(settings.history.url.name())
 }
 
-/// The store; none beside a relay through Redis.
+/// The store; none where streams are all there is.
 fn store(settings: &Settings) -> Option<Box<dyn Store>> {
-    if settings.relay.is_redis() {
+    if !settings.has_store() {
         return None;
     }
     Some(match &settings.history.url {

@@ -47,6 +47,7 @@ pub mod logs;
 pub mod operator;
 mod options;
 mod reload;
+mod seats;
 
 /// Why the process does not serve: the operator's fault, one line that names the remedy.
 #[derive(Debug)]
@@ -105,8 +106,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let listeners = host::bind("server.listen", settings.server.listen, cores, &settings.server)?;
     let admin = host::bind("admin.listen", settings.admin.listen, 1, &settings.server)?;
 
-    let counters: Arc<[Arc<ShardCounters>]> =
-        (0..cores).map(|_| Arc::new(ShardCounters::default())).collect();
+    let counters: Arc<[Arc<ShardCounters>]> = (0..cores).map(|_| Arc::default()).collect();
     let health = Health::new(cores, driver.as_str(), driver_note, host::kernel());
     let health = history::with_store(with_relay(health, &counters, resolved.relay), settings);
     let health = Arc::new(health);
@@ -115,6 +115,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let history = history::Keeper::start(settings, &mut mailboxes, &doorbells, &health, clock)?;
     let asks = Mailboxes::open_asks(&mut mailboxes, &doorbells);
     let operator = Operator::start(settings, clock, &mut mailboxes, &doorbells)?;
+    seats::start(settings, &live, clock, &mut mailboxes, &doorbells)?;
     let (sender, events) = mpsc::channel();
     // Before the first shard, so that no signal finds the default handler.
     listen_for_signals(sender.clone())?;

@@ -24,7 +24,8 @@ pub(super) struct Live {
     /// The admin listener looks at each request.
     pub(super) tokens: Arc<ArcSwap<admin::Tokens>>,
     host: Host,
-    origin: String,
+    /// What others call this process.
+    pub(super) origin: String,
     loaded: Loaded,
     /// Those of the start; the ones in force come to the shards by another way.
     keys: Arc<KeySet>,

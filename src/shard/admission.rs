@@ -10,14 +10,20 @@ use crate::broker::refusal::Refusal;
 use crate::broker::seats;
 use crate::broker::seats::Answer;
 use crate::broker::seats::Holder;
+use crate::broker::seats::UserSeats;
 use crate::broker::session::Session;
 use crate::metrics::Rejected;
 use crate::proto::proxy;
 use crate::proto::proxy::Beginning;
+use crate::shard::connection::Connection;
 use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Head;
+use crate::shard::rates::UserPace;
 use crate::shard::state::Shard;
+use crate::shard::state::TICK;
 use crate::stdx::cidr::Cidr;
+use crate::stdx::rate::Pace;
+use crate::stdx::time::Instant;
 use crate::stdx::time::Now;
 
 /// The longest that a connection is not read in one go; what it still owes makes it wait again.
@@ -56,11 +62,68 @@ pub struct Admission {
     pub seats: seats::Limits,
 }
 
+/// How far ahead of time a connection is, by frames or by bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ahead {
+    /// By more than a second.
+    pub(super) over: Duration,
+    /// Of which limit, and what that is.
+    limit: &'static str,
+    rate: u64,
+    /// Of the bytes that are counted, those behind the message that is being taken.
+    pub(super) behind_bytes: usize,
+}
+
+impl Ahead {
+    /// How far it was ahead by bytes before the last so many of the message, and those behind it: a
+    /// message of any size may come, but nothing in one go behind one that is far too large.
+    pub(super) fn before(mut self, left_bytes: usize) -> Self {
+        if !self.over.is_zero() {
+            let left = (left_bytes + self.behind_bytes) as u64;
+            // A product that is too large is a time that is too long.
+            let nanos = left.saturating_mul(1_000_000_000) / self.rate.max(1);
+            self.over = self.over.saturating_sub(Duration::from_nanos(nanos));
+        }
+        self
+    }
+
+    /// Whichever is further.
+    pub(super) fn max(self, other: Self) -> Self {
+        if self.over < other.over { other } else { self }
+    }
+
+    /// What is said to a frame that is ahead by two seconds; by one, it is not read for a while.
+    pub(super) fn refusal(self) -> Option<Refusal> {
+        let Self { over, limit, rate, .. } = self;
+        let text = || format!("faster than limits.{limit}, which is {rate}; slow down");
+        (Duration::from_secs(1) < over).then(|| Refusal::new(Code::Rate, text()))
+    }
+}
+
 impl Admission {
     /// Whether the word of this address is believed.
     #[must_use]
     pub fn trusts(&self, address: IpAddr) -> bool {
         Cidr::any_contains(&self.trusted_proxies, address)
+    }
+
+    /// A connection has sent a frame, `user` being all of its user's here.
+    pub(super) fn pace_frame(
+        &self,
+        now: Instant,
+        pace: &mut Pace,
+        user: Option<&UserPace>,
+    ) -> Ahead {
+        let Self { frames_per_second: rate, user_frames_per_second: user_rate, .. } = *self;
+        let mut ahead = Ahead { limit: "frames_per_second", rate, ..Ahead::default() };
+        if rate != 0 {
+            ahead.over = pace.take(now, 1, rate);
+        }
+        if let Some(user) = user {
+            let (over, limit) = (user.take_frame(now, user_rate), "user_frames_per_second");
+            ahead = ahead.max(Ahead { over, limit, rate: user_rate, behind_bytes: 0 });
+        }
+        ahead
     }
 }
 
@@ -116,13 +179,16 @@ impl Shard {
 
     /// A home has answered: the connection has its seat, or is closed.
     pub(super) fn seat(&mut self, now: Now, answer: Answer) {
-        let Answer { holder, connection, is_granted } = answer;
-        let id = ConnectionId::from_bits(connection);
+        let Answer { holder, connection: bits, is_granted } = answer;
+        let id = ConnectionId::from_bits(bits);
         if is_granted {
             match self.connections.get_mut(id.0) {
                 Some(connection) => connection.seats.push(holder),
-                None => self.seats.free(holder),
+                None => self.seats.free(holder, bits),
             }
+            return;
+        }
+        if !self.connections.get(id.0).is_some_and(Connection::is_open) {
             return;
         }
         let (label, event) = match &holder {
@@ -143,6 +209,16 @@ impl Shard {
         }
     }
 
+    /// How many seats users have whose home this is, where that has changed.
+    pub fn take_seat_news(&mut self) -> Vec<UserSeats> {
+        self.seats.take_news()
+    }
+
+    /// Nobody has heard these news: they come again.
+    pub fn put_seat_news_back(&mut self, unheard: Vec<UserSeats>) {
+        self.seats.put_news_back(unheard);
+    }
+
     /// Whether another upgrade is within the rate.
     pub(super) fn takes_handshake(&mut self, now: Now) -> bool {
         let rate = self.options.admission.handshakes_per_second;
@@ -155,22 +231,24 @@ impl Shard {
         is_within
     }
 
-    /// A connection has received so many bytes: it is not read again before it may.
-    pub(super) fn pace_bytes(&mut self, now: Now, id: ConnectionId, count: usize) {
+    /// A connection has received so many bytes: how far ahead of time that makes it.
+    pub(super) fn pace_bytes(&mut self, now: Now, id: ConnectionId, count: usize) -> Ahead {
         let Admission { bytes_per_second: rate, user_bytes_per_second: user_rate, .. } =
             self.options.admission;
         if rate == 0 && user_rate == 0 {
-            return;
+            return Ahead::default();
         }
-        let Some(connection) = self.connections.get_mut(id.0) else { return };
-        let mut over = Duration::ZERO;
+        let Some(connection) = self.connections.get_mut(id.0) else { return Ahead::default() };
+        let mut ahead = Ahead { limit: "bytes_per_second", rate, ..Ahead::default() };
         if rate != 0 {
-            over = connection.bytes_pace.take(now.instant, count as u64, rate);
+            ahead.over = connection.bytes_pace.take(now.instant, count as u64, rate);
         }
         if let Some(user) = &connection.user_pace {
-            over = over.max(user.take_bytes(now.instant, count as u64, user_rate));
+            let over = user.take_bytes(now.instant, count as u64, user_rate);
+            let limit = "user_bytes_per_second";
+            ahead = ahead.max(Ahead { over, limit, rate: user_rate, behind_bytes: 0 });
         }
-        self.throttle(now, id, over);
+        ahead
     }
 
     /// Lets a connection wait before it is read again.
@@ -190,13 +268,12 @@ impl Shard {
     /// How long a connection is not to be read; `None` when it may be.
     #[must_use]
     pub fn read_pause(&self, now: Now, id: ConnectionId) -> Option<Duration> {
-        let until = self.connections.get(id.0)?.throttled_until;
-        Some(until.since(now.instant)).filter(|it| !it.is_zero())
+        let connection = self.connections.get(id.0)?;
+        let left = connection.throttled_until.since(now.instant);
+        if !left.is_zero() {
+            return Some(left);
+        }
+        let bytes_max = self.options.stomp.frame_bytes_max;
+        connection.parked().is_some_and(|it| it.is_full(bytes_max)).then_some(TICK)
     }
-}
-
-/// What a frame beyond twice the rate is told.
-pub(super) fn too_fast(limit: &str, per_second: u64) -> Refusal {
-    let text = format!("faster than limits.{limit}, which is {per_second}; slow down");
-    Refusal::new(Code::Rate, text)
 }

@@ -144,7 +144,11 @@ impl Shard {
             self.replays.begin(token, wish, whose);
         }
         if inserted.first || token.is_some() {
-            self.relay.subscribe(now.instant, target, token);
+            let is_stored = match &target {
+                Target::Channel(channel) => self.options.router.is_stored(channel),
+                Target::Pattern(_) => false,
+            };
+            self.relay.subscribe(now.instant, target, token, is_stored);
         }
         // The same id again replaces: the new one is in before the old one goes, so nothing is
         // missed.
@@ -222,7 +226,7 @@ impl Shard {
     /// One of the things that an answer waits for is done.
     pub(super) fn settle_token(&mut self, now: Now, token: Token) {
         if self.replays.has(token) {
-            return self.start_replay(token);
+            return self.start_replay(now, token);
         }
         self.answer(now, token, Answer::Done);
     }
@@ -259,7 +263,11 @@ impl Shard {
             Answer::Refused(refusal) => {
                 owed.refusal.get_or_insert(refusal);
             }
-            answer @ (Answer::Stored(_) | Answer::Recovered(..)) => owed.answer = answer,
+            // Of several the weakest counts.
+            Answer::Stored(_) if matches!(owed.answer, Answer::Deferred(_)) => {}
+            answer @ (Answer::Stored(_) | Answer::Deferred(_) | Answer::Recovered(..)) => {
+                owed.answer = answer;
+            }
         }
         if 0 < owed.missing_count {
             return;
@@ -331,6 +339,8 @@ pub(super) enum Answer {
     Refused(Refusal),
     /// It is stored, at this place.
     Stored(Place),
+    /// It is where it can be stored from, at this place.
+    Deferred(Place),
     /// Its replay has ended, with all or not, at this place.
     Recovered(bool, Option<Place>),
 }
@@ -346,6 +356,10 @@ fn headers_of(
         Answer::Done | Answer::Refused(_) => None,
         Answer::Stored(place) => {
             headers.extend(store.map(|it| ("stored", it.to_owned())));
+            Some(*place).filter(|_| is_single)
+        }
+        Answer::Deferred(place) => {
+            headers.push(("stored", "deferred".to_owned()));
             Some(*place).filter(|_| is_single)
         }
         Answer::Recovered(is_complete, place) => {

@@ -9,7 +9,10 @@ use serde_json::json;
 use crate::broker::close::CloseReason;
 use crate::broker::identity;
 use crate::broker::publication::Carried;
+use crate::broker::publication::Historic;
 use crate::broker::publication::Publication;
+use crate::broker::publication::message_id;
+use crate::broker::router::CHANNEL_BYTES_MAX;
 use crate::broker::session::Session;
 use crate::broker::table::Target;
 use crate::shard::connection::Connection;
@@ -18,6 +21,10 @@ use crate::shard::connection::Phase;
 use crate::shard::state::Shard;
 use crate::stdx::slab::Key;
 use crate::stdx::time::Now;
+
+/// The header by which a repeat is known, and the most bytes that it may have.
+const KEY: &str = "idempotency-key";
+const KEY_BYTES_MAX: usize = 1000;
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -194,15 +201,24 @@ impl Shard {
         let carried = Carried {
             channel: &delivery.channel,
             destination: delivery.destination,
-            message_id: format!("{}-{:x}", self.node, self.messages_count),
+            message_id: message_id(&self.node, self.messages_count),
             content_type: message.content_type.as_deref(),
             sender: None,
             timestamp_ms: now.unix_ms,
             received_at: now.instant,
             body: message.body.as_bytes(),
         };
+        let is_stored = options.history.is_some() && options.router.is_stored(&delivery.channel);
         let headers = message.headers.iter().map(|(name, value)| (&**name, &**value));
-        Ok(Publication::from_relay(carried, headers))
+        let mut publication = Publication::from_relay(carried, headers);
+        if is_stored && publication.channel.len() <= CHANNEL_BYTES_MAX {
+            let mut headers = message.headers.iter();
+            let key = headers.find(|(name, value)| name == KEY && value.len() <= KEY_BYTES_MAX);
+            // The API is one sender; no user is called so.
+            let key = key.map(|(_, key)| format!("\0{key}").into_boxed_str());
+            publication.history = Some(Box::new(Historic::new(key)));
+        }
+        Ok(publication)
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::broker::identity;
 use crate::broker::refusal::Code;
 use crate::broker::refusal::Refusal;
+use crate::broker::seats::UserSeats;
 use crate::broker::session::Session;
 use crate::metrics;
 use crate::policy::auth::KeySet;
@@ -41,6 +42,8 @@ pub enum Notice {
     Revoked(Arc<[Revocation]>),
     /// The sessions of this user are to end; the id is as tokens have it.
     Disconnected(Arc<str>),
+    /// These users have too many connections over all tasks: so many may stay here.
+    Crowded(Arc<[UserSeats]>),
 }
 
 impl Shard {
@@ -56,6 +59,9 @@ impl Shard {
             }
             Notice::Revoked(revocations) => self.revoke(now, revocations),
             Notice::Disconnected(user) => self.disconnect(now, user),
+            Notice::Crowded(users) => {
+                users.iter().for_each(|(user, allowed)| self.seats.handle_allowed(user, *allowed));
+            }
         }
         self.settle(now);
     }
@@ -109,8 +115,13 @@ impl Shard {
             else {
                 continue;
             };
+            // Whoever waits for a key has brought a token that may come in place of its own.
+            let is_waiting = connection.parked().is_some();
             let fallen = match &mut connection.phase {
-                Phase::Stomp(stomp) => stomp.session.fallen_by(verifier, now),
+                Phase::Stomp(stomp) => stomp
+                    .session
+                    .fallen_by(verifier, now)
+                    .filter(|it| !is_waiting || *it != Reject::UnknownKey),
                 Phase::Head(_) | Phase::Echo(_) | Phase::Closing(_) | Phase::Taken => None,
             };
             if let Some(reject) = fallen {

@@ -130,7 +130,7 @@ impl Shard {
             .connections
             .iter()
             .filter(|(_, connection)| connection.is_open() && !connection.outbox.is_empty())
-            .map(|(key, connection)| (connection.outbox.queued_bytes(), key))
+            .map(|(key, connection)| (connection.held_bytes(), key))
             .collect();
         fullest.sort_unstable_by(|one, two| two.cmp(one));
         for (_, key) in fullest {

@@ -51,6 +51,8 @@ pub(super) struct Connection {
     pub(super) phase: Phase,
     pub(super) outbox: Outbox,
     pub(super) in_flight_bytes: usize,
+    /// Cipher text that its socket has not taken: a copy of its own of what is in flight.
+    pub(super) sealed_bytes: usize,
     pub(super) is_dirty: bool,
     /// The page's origin was sent: a browser, whose timers may sleep.
     pub(super) is_browser: bool,
@@ -109,7 +111,7 @@ pub(super) struct Stomp {
     pub(super) decoder: stomp::Decoder,
     pub(super) session: Session,
     pub(super) pace: Pace,
-    /// Its CONNECT, while that waits; then nothing it sends is looked at.
+    /// What it has said, while that waits; then nothing more that it sends is looked at.
     pub(super) parked: Option<Box<Parked>>,
 }
 
@@ -131,6 +133,7 @@ impl Connection {
             phase: Phase::Head(Box::new(head)),
             outbox: Outbox::default(),
             in_flight_bytes: 0,
+            sealed_bytes: 0,
             is_dirty: false,
             is_browser: false,
             opened_at: now,
@@ -147,10 +150,23 @@ impl Connection {
         }
     }
 
+    /// What it has sent that waits.
+    pub(super) fn parked(&self) -> Option<&Parked> {
+        match &self.phase {
+            Phase::Stomp(stomp) => stomp.parked.as_deref(),
+            Phase::Head(_) | Phase::Echo(_) | Phase::Closing(_) | Phase::Taken => None,
+        }
+    }
+
+    /// What waits for its peer, cipher text included.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.outbox.queued_bytes() + self.sealed_bytes
+    }
+
     /// What waits although it is closing.
     pub(super) fn leaving_bytes(&self) -> usize {
         match &self.phase {
-            Phase::Closing(closing) if closing.was_active => self.outbox.queued_bytes(),
+            Phase::Closing(closing) if closing.was_active => self.held_bytes(),
             Phase::Closing(_)
             | Phase::Head(_)
             | Phase::Stomp(_)

@@ -148,7 +148,8 @@ impl Shard {
         self.drain = Some(drain);
     }
 
-    /// Closes those whose turn has come. `false` once nobody is left but who waits for a receipt.
+    /// Closes those whose turn has come. `false` once nobody is left, or none but who waits for a
+    /// receipt.
     pub fn drain_some(&mut self, now: Now) -> bool {
         let Some(mut drain) = self.drain.take() else {
             return false;
@@ -174,7 +175,9 @@ impl Shard {
         }
         // At the end the owner has a last word for the rest; else they are asked again.
         let grace = if drain.is_end { Duration::ZERO } else { GRACE };
-        let is_over = drain.window + grace <= now.instant.since(drain.began_at);
+        // Those of the plan may have gone by themselves.
+        let is_over = drain.window + grace <= now.instant.since(drain.began_at)
+            || (drain.is_end && self.active_count == 0);
         if !drain.plan.is_empty() && !is_over {
             self.drain = Some(drain);
         }

@@ -92,6 +92,18 @@ impl Shard {
         }
     }
 
+    /// So many bytes of cipher text wait for the connection's socket now: they count with what
+    /// waits in outboxes, whose bytes they repeat for this one peer.
+    pub fn handle_sealed(&mut self, id: ConnectionId, sealed_bytes: usize) {
+        let Some(connection) = self.connections.get_mut(id.0) else {
+            return;
+        };
+        self.leaving_bytes -= connection.leaving_bytes();
+        self.meter.recount(connection.sealed_bytes, sealed_bytes);
+        connection.sealed_bytes = sealed_bytes;
+        self.leaving_bytes += connection.leaving_bytes();
+    }
+
     /// The turn is over and its messages are in the outboxes: notes how long each took.
     pub fn handle_turn_end(&mut self, now: Instant) {
         for received_at in self.delivered.drain(..) {

@@ -10,7 +10,6 @@ use crate::broker::session::Context;
 use crate::broker::session::Session;
 use crate::proto::stomp;
 use crate::proto::ws;
-use crate::shard::admission;
 use crate::shard::connection::Closing;
 use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Phase;
@@ -20,6 +19,9 @@ use crate::shard::state::Shard;
 use crate::stdx::bytes::Shared;
 use crate::stdx::rate::Pace;
 use crate::stdx::time::Now;
+
+/// What understands the messages of a connection.
+pub(super) type Speaker<'s> = (&'s mut stomp::Decoder, &'s mut Session, &'s mut Pace);
 
 /// What the STOMP frames of one message came to.
 enum Step {
@@ -38,9 +40,10 @@ impl Shard {
         connection.received_at = now.instant;
         connection.pinged_at = None;
         self.counters.bytes_received.add(bytes.len() as u64);
-        let received_bytes = bytes.len();
+        self.ahead = self.pace_bytes(now, id, bytes.len());
         self.ingest(now, id, bytes);
-        self.pace_bytes(now, id, received_bytes);
+        let over = mem::take(&mut self.ahead).over;
+        self.throttle(now, id, over);
         self.settle(now);
         self.rearm(id);
     }
@@ -96,8 +99,8 @@ impl Shard {
         stomp: &mut Stomp,
         input: &mut &mut [u8],
     ) -> Result<(), CloseReason> {
-        if let Some(parked) = &mut stomp.parked {
-            return self.park_more(parked, &*mem::take(input));
+        if stomp.parked.is_some() {
+            return self.park_more(now, id, stomp, &*mem::take(input));
         }
         loop {
             let is_parking = self.is_parking(stomp);
@@ -116,30 +119,26 @@ impl Shard {
                 Some(ws::Event::Pong(_)) => continue,
                 Some(ws::Event::Close { code, .. }) => return Err(CloseReason::PeerClosed(code)),
             };
+            self.ahead.behind_bytes = input.len();
             let Stomp { decoder, session, pace, .. } = stomp;
-            self.ingest_frames(now, id, (decoder, session, pace), payload)?;
+            if let Some(again) = self.ingest_message(now, id, (decoder, session, pace), payload)? {
+                stomp.session.take_lack_of_key();
+                stomp.parked = Some(self.park_again(now, id, again, &*mem::take(input)));
+                return Ok(());
+            }
         }
     }
 
-    /// Takes one whole message.
+    /// Takes one whole message. Gives what of it an open session is to hear again, once there are
+    /// other keys; a CONNECT is for the caller to keep.
     pub(super) fn ingest_message(
         &mut self,
         now: Now,
         id: ConnectionId,
-        stomp: &mut Stomp,
-        payload: &mut [u8],
-    ) -> Result<(), CloseReason> {
-        let Stomp { decoder, session, pace, .. } = stomp;
-        self.ingest_frames(now, id, (decoder, session, pace), payload)
-    }
-
-    fn ingest_frames(
-        &mut self,
-        now: Now,
-        id: ConnectionId,
-        (decoder, session, pace): (&mut stomp::Decoder, &mut Session, &mut Pace),
+        (decoder, session, pace): Speaker<'_>,
         mut payload: &mut [u8],
-    ) -> Result<(), CloseReason> {
+    ) -> Result<Option<Vec<u8>>, CloseReason> {
+        let mut again = None;
         loop {
             let mut has_spoken = false;
             let user = self.connections.get(id.0).and_then(|it| it.user_pace.clone());
@@ -156,10 +155,9 @@ impl Shard {
                 messages_count: &mut self.messages_count,
             };
             let outputs = &mut self.outputs;
+            let ahead = self.ahead.before(payload.len());
             let mut over = Duration::ZERO;
-            let rate = options.admission.frames_per_second;
-            let user_rate = options.admission.user_frames_per_second;
-            let counters = &self.counters;
+            let (admission, counters) = (&options.admission, &self.counters);
             let step =
                 panic::catch_unwind(AssertUnwindSafe(|| match decoder.decode(&mut payload) {
                     Ok(None) => Step::Done,
@@ -167,23 +165,17 @@ impl Shard {
                     Ok(Some(stomp::Event::Frame(frame))) => {
                         counters.messages_received.add(1);
                         has_spoken = true;
-                        if rate != 0 {
-                            over = pace.take(now.instant, 1, rate);
-                        }
-                        let mut limit = ("frames_per_second", rate);
-                        if let Some(user) = &user {
-                            let user_over = user.take_frame(now.instant, user_rate);
-                            if over < user_over {
-                                over = user_over;
-                                limit = ("user_frames_per_second", user_rate);
-                            }
-                        }
-                        // Ahead by a second it is not read for a while; by two, refused.
-                        if Duration::from_secs(1) < over && !session.is_fresh() {
-                            let refusal = admission::too_fast(limit.0, limit.1);
+                        let frames = admission.pace_frame(now.instant, pace, user.as_deref());
+                        over = frames.over;
+                        if let Some(refusal) = frames.max(ahead).refusal()
+                            && !session.is_fresh()
+                        {
                             session.handle_refusal(&frame, refusal, &mut context, outputs);
                         } else {
+                            let was_open = !session.is_fresh();
                             session.handle_frame(&frame, &mut context, outputs);
+                            again = (was_open && session.lacks_key())
+                                .then(|| said_again(&frame, session.version()));
                         }
                         Step::Again
                     }
@@ -205,8 +197,11 @@ impl Shard {
             if !self.outputs.is_empty() {
                 self.apply(now, id, session)?;
             }
+            if let Some(again) = &mut again {
+                again.extend_from_slice(payload);
+            }
             if matches!(step, Step::Done) || session.lacks_key() {
-                return Ok(());
+                return Ok(again);
             }
         }
     }
@@ -262,6 +257,13 @@ impl Shard {
         }
         Phase::Closing(closing)
     }
+}
+
+/// The bytes of a frame.
+fn said_again(frame: &stomp::Frame<'_>, version: stomp::Version) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(frame.body.len() + 1024);
+    stomp::push_client_frame(&mut bytes, version, frame);
+    bytes
 }
 
 /// Decodes one event; a fault of ours in it costs this connection and no other.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
+use std::sync::mpsc::TrySendError;
 use std::task::Context;
 use std::task::Poll;
 
@@ -19,6 +20,7 @@ use crate::broker::relay::Mail;
 use crate::broker::relay::Reply;
 use crate::broker::relay::Request;
 use crate::broker::relay::ShardId;
+use crate::broker::seats::UserSeats;
 use crate::history::Port;
 use crate::shard::ask::Answer;
 use crate::shard::ask::Ask;
@@ -72,6 +74,7 @@ pub struct Mailboxes {
     lacks_key: Arc<AtomicBool>,
     /// To the store of the history, where there is one.
     history: Option<Port>,
+    news: Option<mpsc::SyncSender<Vec<UserSeats>>>,
 }
 
 /// A way from outside to all shards: one writer.
@@ -81,6 +84,9 @@ pub struct Outside {
     notices: Vec<Producer<Notice>>,
     lacks_key: Arc<AtomicBool>,
 }
+
+/// News of all shards that wait for whoever takes them; what finds no room is told later.
+const NEWS_MAX: usize = 64;
 
 /// Notices that wait for one shard, which takes them as soon as it is woken.
 const NOTICES_MAX: usize = 256;
@@ -165,6 +171,7 @@ impl Mailboxes {
                 asks: None,
                 lacks_key: Arc::clone(&lacks_key),
                 history: None,
+                news: None,
             })
             .collect();
         for from in 0..count {
@@ -220,6 +227,16 @@ impl Mailboxes {
         Asks { doorbells: Arc::clone(doorbells), ends }
     }
 
+    /// Opens the way on which all shards of `connect` tell how many seats their users have.
+    #[must_use]
+    pub fn open_news(all: &mut [Self]) -> mpsc::Receiver<Vec<UserSeats>> {
+        let (start, end) = mpsc::sync_channel(NEWS_MAX);
+        for mailboxes in all {
+            mailboxes.news = Some(start.clone());
+        }
+        end
+    }
+
     /// Hands the shard what came from outside.
     pub fn receive_notices(&mut self, now: Now, shard: &mut Shard) {
         for way in &mut self.notices {
@@ -234,10 +251,16 @@ impl Mailboxes {
         }
     }
 
-    /// Tells outside whether the shard lacks a key.
-    pub fn tell_lack(&self, shard: &mut Shard) {
+    /// Tells outside whether the shard lacks a key, and what its users' seats have come to.
+    pub fn tell_outside(&self, shard: &mut Shard) {
         if shard.take_lack_of_key() {
             self.lacks_key.store(true, Ordering::Release);
+        }
+        let news = shard.take_seat_news();
+        if let Some(way) = self.news.as_ref().filter(|_| !news.is_empty())
+            && let Err(TrySendError::Full(unheard)) = way.try_send(news)
+        {
+            shard.put_seat_news_back(unheard);
         }
     }
 

@@ -39,6 +39,7 @@ pub mod runtime;
 pub mod secure;
 mod sending;
 mod state;
+mod suspects;
 mod tasks;
 mod timers;
 mod turns;

@@ -135,6 +135,7 @@ impl Core {
     fn read_later(self: &Rc<Self>, ready: Ready, pause: Duration) {
         let core = Rc::clone(self);
         after(pause, async move {
+            core.pause_reading(ready.id).await;
             // Whatever edges came meanwhile were let go: it is read until there is nothing.
             let ready = Ready { has_ended: true, ..ready };
             let mut turns = Turns::new(core.clock);

@@ -97,11 +97,14 @@ impl Shard {
                 }
                 Event::Settled(token) => self.settle_token(now, token),
                 Event::Stored(token, place) => self.answer(now, token, Answer::Stored(place)),
+                Event::Deferred(token, place) => self.answer(now, token, Answer::Deferred(place)),
+                Event::Page(token, page) => self.handle_page(now, token, Some(page)),
                 Event::Refused(token, refusal) => self.refuse_token(now, token, refusal),
                 Event::Control(control) => self.handle_control(now, &control),
             }
         }
         while let Some(token) = self.replays.poll_cancelled() {
+            self.relay.forget_reading(token);
             self.answer(now, token, Answer::Recovered(false, None));
         }
         self.close_slow(now);

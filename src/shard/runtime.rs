@@ -239,9 +239,9 @@ impl Core {
                     Ok(0) => break,
                     Ok(_) => {
                         receives_count += 1;
-                        if let Some(pause) = self.read_pause(owned.id) {
+                        if self.read_pause(owned.id).is_some() {
                             // Seldom, and large: boxed, so that no idle connection has room for it.
-                            Box::pin(monoio::time::sleep(pause)).await;
+                            Box::pin(self.pause_reading(owned.id)).await;
                         }
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => receives_count = 0,
@@ -292,6 +292,15 @@ impl Core {
     /// How long the connection is not to be read.
     pub(super) fn read_pause(&self, id: ConnectionId) -> Option<Duration> {
         self.shard.borrow().read_pause(self.recent.get(), id)
+    }
+
+    /// Waits until the connection may be read.
+    pub(super) async fn pause_reading(&self, id: ConnectionId) {
+        while let Some(pause) = self.read_pause(id) {
+            monoio::time::sleep(pause).await;
+            // The time of the last event may be long ago.
+            self.now();
+        }
     }
 
     pub(super) fn take(self: &Rc<Self>, id: ConnectionId, bytes: &mut [u8]) {
@@ -346,7 +355,7 @@ impl Core {
         let counters = shard.counters();
         counters.lag.observe(now.instant.since(due_at));
         self.load.borrow_mut().observe(now.instant, clock::thread_cpu(), counters);
-        self.mailboxes.borrow().tell_lack(&mut shard);
+        self.mailboxes.borrow().tell_outside(&mut shard);
         drop(shard);
         self.notify();
     }

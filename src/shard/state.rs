@@ -33,6 +33,7 @@ use crate::proto::http::origin::OriginPatterns;
 use crate::proto::stomp;
 use crate::proto::ws;
 use crate::shard::admission::Admission;
+use crate::shard::admission::Ahead;
 use crate::shard::auth::AuthOptions;
 use crate::shard::connection::Connection;
 use crate::shard::connection::ConnectionId;
@@ -171,6 +172,7 @@ pub struct Shard {
     pub(super) seats: Seats,
     pub(super) replays: Replays,
     pub(super) handshakes_pace: Pace,
+    pub(super) ahead: Ahead,
     pub(super) waiting: Waiting,
     pub(super) user_paces: UserPaces,
     /// Judges tokens, where they are needed.
@@ -239,12 +241,15 @@ impl Shard {
                     let count = counters.len();
                     Relay::Embedded(Box::new(Embedded::new(*id, count, mailbox_max, *home_seed)))
                 }
-                // The clock has just been started.
-                Some(options) => Relay::Redis(Box::new(Redis::new(
-                    Arc::clone(options),
-                    Instant::default(),
-                    random.next(),
-                ))),
+                Some(options) => {
+                    // The clock has just been started.
+                    let now = Instant::default();
+                    let mut redis = Redis::new(Arc::clone(options), now, random.next());
+                    if id.0 == 0 {
+                        redis.begin_copying(now);
+                    }
+                    Relay::Redis(Box::new(redis))
+                }
             },
             owed: HashMap::default(),
             tokens_count: 0,
@@ -264,9 +269,13 @@ impl Shard {
             round_trips: Vec::new(),
             log_limit: LogLimit::new(),
             audit_limit: LogLimit::new(),
-            seats: Seats::new(*id, counters.len(), *home_seed, options.admission.seats),
+            seats: {
+                let seats = Seats::new(*id, counters.len(), *home_seed, options.admission.seats);
+                if options.redis.is_some() { seats.with_news() } else { seats }
+            },
             replays: Replays::default(),
             handshakes_pace: Pace::default(),
+            ahead: Ahead::default(),
             waiting: Waiting::default(),
             user_paces: UserPaces::default(),
             verifier: (options.auth.as_ref())
@@ -286,6 +295,7 @@ impl Shard {
     pub fn handle_options(&mut self, options: &Arc<Options>) {
         if !Arc::ptr_eq(&self.options, options) {
             self.options = Arc::clone(options);
+            self.seats.set_limits(options.admission.seats);
             if let (Some(verifier), Some(auth)) = (&mut self.verifier, &options.auth) {
                 verifier.set_options(auth.verifier.clone());
             }
@@ -326,11 +336,12 @@ impl Shard {
         }
         // Before the limits are looked at: what it held is free.
         drop(connection.outbox);
+        self.meter.recount(connection.sealed_bytes, 0);
         if let Some(pace) = connection.user_pace {
             self.user_paces.leave(pace);
         }
         for holder in connection.seats {
-            self.seats.free(holder);
+            self.seats.free(holder, id.to_bits());
         }
         self.settle(now);
     }

@@ -66,6 +66,11 @@ const REST: Duration = Duration::from_millis(1);
 /// The runtime looks at its timers only when no task is left to run: one that lets the others go
 /// first and is ready again keeps them away for ever. So it sleeps now and then; where several are
 /// busy, each sleeps until the last of them does.
+///
+/// A bell, as the reader of the epoll driver has, would be quicker and would not do: the runtime
+/// takes what the driver has while tasks are left to run, so with two that are busy each would be
+/// rung back while the other runs, and timers never be looked at. That reader may have it because
+/// all others that are busy beside it sleep.
 pub(super) struct Turns {
     clock: Clock,
     rested_at: Instant,

@@ -1,7 +1,11 @@
-//! CONNECTs that wait where tokens are needed: for their turn, because a signature costs as much
-//! as hundreds of messages, or for a key that is being fetched.
+//! Who waits where tokens are needed: CONNECTs for their turn, because a signature costs as much
+//! as hundreds of messages; CONNECTs, and frames that bring a token, for a key that is being
+//! fetched.
 //!
-//! What such a connection has sent is kept meanwhile, up to the size of one message.
+//! Those of addresses whose tokens were refused lately come behind the others.
+//!
+//! What such a connection has sent is kept meanwhile, up to the size of one message: what is more
+//! ends one that has no session yet; one that has is not read for a while.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -12,32 +16,57 @@ use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Phase;
 use crate::shard::connection::Stomp;
 use crate::shard::state::Shard;
+use crate::shard::suspects::Suspects;
 use crate::stdx::slab::Key;
 use crate::stdx::time::Instant;
 use crate::stdx::time::Now;
 
-/// The longest that a CONNECT waits for a key; whoever fetches keys says sooner that it is done.
+/// The longest that somebody waits for a key; whoever fetches keys says sooner that it is done.
 const KEY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Of so many turns one is that of a suspect, however many others wait: they come late, not never.
+const SUSPECT_EVERY: u32 = 32;
 
 /// Those that wait, in the order in which they came; some may be gone.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     turn: VecDeque<Key>,
+    suspect: VecDeque<Key>,
+    suspects: Suspects,
+    turns_count: u32,
     key: VecDeque<(Instant, Key)>,
 }
 
 /// What a connection has sent that waits.
 #[derive(Debug)]
 pub(super) struct Parked {
-    /// One WebSocket message, the CONNECT.
+    /// One WebSocket message: with the CONNECT, or from a frame on whose token is to be judged.
     message: Vec<u8>,
     /// What came behind it, as it came.
     rest: Vec<u8>,
 }
 
+impl Parked {
+    /// Whether nothing more is to be read.
+    pub(super) fn is_full(&self, bytes_max: usize) -> bool {
+        bytes_max <= self.rest.len()
+    }
+}
+
 impl Waiting {
     pub(super) fn awaits_keys(&self) -> bool {
         !self.key.is_empty()
+    }
+
+    /// Whose turn it is, and whether as one that may still be found a suspect.
+    fn pop(&mut self) -> Option<(Key, bool)> {
+        self.turns_count = self.turns_count.wrapping_add(1);
+        if self.turns_count.is_multiple_of(SUSPECT_EVERY)
+            && let Some(key) = self.suspect.pop_front()
+        {
+            return Some((key, false));
+        }
+        let next = self.turn.pop_front().map(|key| (key, true));
+        next.or_else(|| self.suspect.pop_front().map(|key| (key, false)))
     }
 }
 
@@ -53,27 +82,58 @@ impl Shard {
         Box::new(Parked { message: message.to_vec(), rest: rest.to_vec() })
     }
 
+    /// Keeps what an open session has said, and what came behind it, until there are other keys.
+    pub(super) fn park_again(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        message: Vec<u8>,
+        rest: &[u8],
+    ) -> Box<Parked> {
+        self.waiting.key.push_back((now.instant.after(KEY_TIMEOUT), id.0));
+        Box::new(Parked { message, rest: rest.to_vec() })
+    }
+
     /// Keeps more bytes of a connection that waits.
-    pub(super) fn park_more(&self, parked: &mut Parked, bytes: &[u8]) -> Result<(), CloseReason> {
+    pub(super) fn park_more(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        stomp: &mut Stomp,
+        bytes: &[u8],
+    ) -> Result<(), CloseReason> {
         let bytes_max = self.options.stomp.frame_bytes_max;
-        if bytes_max < parked.rest.len().saturating_add(bytes.len()) {
+        let Some(parked) = &mut stomp.parked else { return Ok(()) };
+        let is_over = bytes_max < parked.rest.len().saturating_add(bytes.len());
+        if is_over && stomp.session.is_fresh() {
             return Err(CloseReason::Protocol);
         }
         parked.rest.extend_from_slice(bytes);
+        if parked.is_full(bytes_max)
+            && let Some(connection) = self.connections.get_mut(id.0)
+        {
+            // While we do not read, its silence is ours.
+            connection.received_at = now.instant.after(KEY_TIMEOUT);
+        }
         Ok(())
     }
 
     /// Whether a CONNECT waits for its turn.
     #[must_use]
     pub fn has_waiting(&self) -> bool {
-        !self.waiting.turn.is_empty()
+        !self.waiting.turn.is_empty() || !self.waiting.suspect.is_empty()
     }
 
     /// Takes the next CONNECT that waits for its turn; `false` when none does.
     pub fn admit_next(&mut self, now: Now) -> bool {
-        let Some(key) = self.waiting.turn.pop_front() else { return false };
+        let Some((key, may_be_suspect)) = self.waiting.pop() else { return false };
         let id = ConnectionId(key);
         let Some(connection) = self.connections.get_mut(key) else { return true };
+        let address = connection.peer.ip();
+        if may_be_suspect && self.waiting.suspects.has(address) {
+            self.waiting.suspect.push_back(key);
+            return true;
+        }
         let mut stomp = match mem::replace(&mut connection.phase, Phase::Taken) {
             Phase::Stomp(stomp) => stomp,
             other @ (Phase::Head(_) | Phase::Echo(_) | Phase::Closing(_) | Phase::Taken) => {
@@ -85,11 +145,23 @@ impl Shard {
         let mut close = None;
         if let Some(mut parked) = stomp.parked.take() {
             let learns = self.options.auth.as_ref().is_some_and(|it| it.learns_keys);
-            // Decoding works on it where it lies; it may be needed once more.
-            let again = learns.then(|| parked.message.clone());
-            close = self.ingest_message(now, id, &mut stomp, &mut parked.message).err();
+            // Decoding works on it where it lies; a CONNECT may be needed once more.
+            let connect = (learns && stomp.session.is_fresh()).then(|| parked.message.clone());
+            let Stomp { decoder, session, pace, .. } = &mut *stomp;
+            let speaker = (decoder, session, pace);
+            let again = match self.ingest_message(now, id, speaker, &mut parked.message) {
+                Ok(again) => again.or(connect),
+                Err(reason) => {
+                    close = Some(reason);
+                    None
+                }
+            };
             match again.filter(|_| stomp.session.take_lack_of_key()) {
-                None => rest = parked.rest,
+                None => {
+                    rest = parked.rest;
+                    let is_good = stomp.session.has_token();
+                    self.waiting.suspects.note(now.instant, address, is_good);
+                }
                 Some(message) => {
                     stomp.parked = Some(Box::new(Parked { message, ..*parked }));
                     self.waiting.key.push_back((now.instant.after(KEY_TIMEOUT), key));

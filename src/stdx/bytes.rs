@@ -5,7 +5,8 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Counts the bytes that the [`Shared`] values made with it hold, each once however often shared.
+/// Counts the bytes that the [`Shared`] values made with it hold, each once however often shared,
+/// and those that it is told of.
 #[derive(Clone, Debug, Default)]
 pub struct Meter(Rc<Cell<usize>>);
 
@@ -14,6 +15,12 @@ impl Meter {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.0.get()
+    }
+
+    /// Counts `after` bytes that somebody else keeps, where `before` were counted.
+    pub fn recount(&self, before: usize, after: usize) {
+        self.add(after);
+        self.subtract(before);
     }
 
     fn add(&self, bytes: usize) {
@@ -164,6 +171,11 @@ mod tests {
         drop(one);
         assert_eq!(meter.bytes(), 15);
         drop((two, body));
+        assert_eq!(meter.bytes(), 0);
+        meter.recount(0, 7);
+        meter.recount(7, 3);
+        assert_eq!(meter.bytes(), 3);
+        meter.recount(3, 0);
         assert_eq!(meter.bytes(), 0);
     }
 

@@ -9,6 +9,7 @@ mod support;
 mod admin;
 mod destinations;
 mod drain;
+mod forgeries;
 mod framing;
 mod http;
 mod lifecycle;

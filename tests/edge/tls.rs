@@ -26,6 +26,7 @@ use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject;
 use rustls::version::TLS12;
 use rustls::version::TLS13;
+use serde_json::Value;
 
 use crate::support::Client;
 use crate::support::Driver;
@@ -48,6 +49,7 @@ on_each_driver!(
     a_handshake_in_small_pieces_succeeds_and_one_that_stops_is_given_up,
     a_storm_of_handshakes_leaves_room_for_the_established,
     a_client_that_does_not_read_is_closed_alone,
+    cipher_text_of_a_slow_peer_counts_with_what_waits,
     the_end_is_told_inside_tls,
     pages_of_the_same_secure_origin_may_connect,
 );
@@ -65,13 +67,13 @@ fn shake_hands(socket: TcpStream, config: &Arc<ClientConfig>) -> io::Result<Stre
 }
 
 /// A server that speaks TLS, and the CA that its clients trust.
-struct Secure {
-    server: Server,
+pub(crate) struct Secure {
+    pub(crate) server: Server,
     authority: Authority,
 }
 
 impl Secure {
-    fn start(driver: Driver, settings: &[&str]) -> Self {
+    pub(crate) fn start(driver: Driver, settings: &[&str]) -> Self {
         let authority = Authority::new();
         let (certificate, key) = authority.issue("server", &["edge.test"]);
         let set = |key: &str, path: &Path| format!("{key}={}", path.display());
@@ -79,6 +81,11 @@ impl Secure {
         all.extend(settings.iter().map(|it| (*it).to_owned()));
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
         Self { server: Server::start_with(driver, &all), authority }
+    }
+
+    /// A client's side of TLS 1.3.
+    pub(crate) fn newest(&self) -> Arc<ClientConfig> {
+        Arc::new(self.config(&[&TLS13]))
     }
 
     fn config(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
@@ -97,10 +104,16 @@ impl Secure {
         shake_hands(self.server.connect(), config)
     }
 
+    /// Upgrades and says nothing yet.
+    #[track_caller]
+    pub(crate) fn open(&self, config: &Arc<ClientConfig>) -> Client {
+        let stream = self.connect(config).expect("the handshake succeeds");
+        Client::over(&self.server, Wire::Tls(Box::new(stream)), "/ws")
+    }
+
     #[track_caller]
     fn session(&self, config: &Arc<ClientConfig>, login: &str) -> Client {
-        let stream = self.connect(config).expect("the handshake succeeds");
-        let mut client = Client::over(&self.server, Wire::Tls(Box::new(stream)), "/ws");
+        let mut client = self.open(config);
         client.connect(&format!("accept-version:1.2|login:{login}"));
         client
     }
@@ -302,6 +315,37 @@ fn a_client_that_does_not_read_is_closed_alone(driver: Driver) {
     // What the slow one did not take is dropped; its connection ends.
     let end = std::iter::from_fn(|| slow.stream().read(&mut [0; 65_536]).ok());
     assert!(end.take_while(|bytes| 0 < *bytes).count() < 10_000);
+}
+
+/// What the outboxes hold of all there is: the bytes of the API's rows are those of the queues.
+fn cipher_text_of_a_slow_peer_counts_with_what_waits(driver: Driver) {
+    // One of these is encrypted at once, and is the whole of a batch.
+    const BODY_BYTES: usize = 60_000;
+    let settings = ["server.cores=1", "limits.outbox_bytes=64MiB", "limits.outbox_seconds=60s"];
+    let secure = Secure::start(driver, &settings);
+    let mut slow = secure.session(&secure.newest(), "slow");
+    slow.subscribe("s", "/topic/room.1");
+    let mut quick = secure.session(&secure.newest(), "quick");
+    let body = "z".repeat(BODY_BYTES);
+    let queued = |server: &Server| {
+        let request = "GET /api/users/slow HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let page: Value = serde_json::from_str(&ask(server.admin, request).body).unwrap();
+        page["connections"][0]["outboxBytes"].as_f64().unwrap()
+    };
+    // Until the kernel takes no more for it.
+    let mut held = (0.0, 0.0);
+    while held.0 < 1_000_000.0 {
+        for _ in 0..8 {
+            quick.publish("/app/room.1", &body);
+        }
+        held = (queued(&secure.server), secure.server.metric("websocket_outbox_bytes", ""));
+    }
+    let (queued, held) = held;
+    let sealed = 60_000.0..70_000.0;
+    assert!(sealed.contains(&(held - queued)), "{held} are held, of which {queued} are queued");
+    drop(slow);
+    secure.server.await_metric("websocket_outbox_bytes", "", 0.0);
+    quick.assert_open();
 }
 
 fn the_end_is_told_inside_tls(driver: Driver) {

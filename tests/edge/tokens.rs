@@ -6,6 +6,7 @@ use std::io::Read;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::net::TcpListener;
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
@@ -13,21 +14,32 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 use std::time::Instant;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 
+use ringway::policy::auth::SigningKey;
+use rustix::process::Resource;
+use rustix::process::Rlimit;
 use serde_json::Value;
+use serde_json::json;
 
 use crate::support::Client;
 use crate::support::Driver;
 use crate::support::PATIENCE;
 use crate::support::Server;
+use crate::support::bytes;
 use crate::support::on_each_driver;
 use crate::support::program;
+use crate::websocket::frame;
+use crate::websocket::read_frame;
+use crate::websocket::upgraded;
 
 on_each_driver!(
     a_token_of_the_command_is_let_in_and_nobody_else,
     a_file_of_keys_is_read_again_when_it_changes,
     keys_that_are_fetched_change_under_a_hundred_clients,
     a_session_is_cut_when_its_token_ends,
+    a_storm_of_connects_leaves_room_for_the_established,
     a_token_is_never_written_down,
 );
 
@@ -91,8 +103,8 @@ fn a_token_of_the_command_is_let_in_and_nobody_else(driver: Driver) {
     {
         assert_eq!(try_connect(&server, &token).err(), Some(code), "{token}");
     }
-    server.await_metric("websocket_auth_rejected_total", "reason=\"expired\"", 1.0);
-    server.await_metric("websocket_auth_rejected_total", "reason=\"signature\"", 1.0);
+    server.await_metric("websocket_auth_failures_total", "reason=\"expired\"", 1.0);
+    server.await_metric("websocket_auth_failures_total", "reason=\"signature\"", 1.0);
     server.await_line("a token was rejected: the token has expired");
 }
 
@@ -216,6 +228,62 @@ fn a_session_is_cut_when_its_token_ends(driver: Driver) {
     let begin = Instant::now();
     client.error_then_close(4401);
     assert!(begin.elapsed() < Duration::from_secs(3));
+}
+
+/// Each of the storm costs a signature of ES256. Were they judged as they come, what is sent
+/// behind them would be answered behind them: 6 echoes come between without the share that
+/// they have of a turn, hundreds with it. Their order is counted, not their time, which is the
+/// machine's.
+fn a_storm_of_connects_leaves_room_for_the_established(driver: Driver) {
+    const STORM: usize = 3_000;
+    const ECHOES_MIN: u32 = 20;
+    allow_sockets();
+    let keys = format!("auth.jwt.keys={}", key_path("p256.pub.pem"));
+    let server = Server::start_with(driver, &["server.cores=1", &keys]);
+    let pem = fs::read(key_path("p256.pem")).expect("a key of the tests");
+    let key = SigningKey::private_pem(&pem).expect("a private key");
+    let exp = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs() + 600;
+    let connects: Vec<String> = (0..STORM)
+        .map(|it| {
+            let claims = json!({"sub": format!("user-{it}"), "exp": exp});
+            let token = key.sign(&claims).expect("it signs");
+            format!("CONNECT|accept-version:1.2|Authorization:Bearer {token}||^@")
+        })
+        .collect();
+    let amy = key.sign(&json!({"sub": "amy", "exp": exp})).expect("it signs");
+    let mut amy = try_connect(&server, &amy).expect("its key is there");
+    amy.subscribe("s", "/topic/room.1");
+    let mut storm: Vec<TcpStream> = (0..STORM).map(|_| upgraded(&server)).collect();
+
+    let echoes_count = thread::scope(|scope| {
+        let run = || {
+            for (stream, connect) in storm.iter_mut().zip(&connects) {
+                stream.write_all(&frame(0x81, &bytes(connect))).expect("the connection is open");
+            }
+            for stream in &mut storm {
+                let (_, answer) = read_frame(stream).expect("an answer");
+                assert!(answer.starts_with(b"CONNECTED\n"), "{answer:?}");
+            }
+        };
+        let storm = scope.spawn(run);
+        let mut echoes_count = 0;
+        while !storm.is_finished() {
+            amy.publish("/app/room.1", "between");
+            amy.expect("s", "between");
+            echoes_count += 1;
+        }
+        echoes_count
+    });
+    // The counter is carried over ten times a second.
+    server.await_metric("websocket_auth_signatures_total", "", STORM as f64 + 1.0);
+    assert!(ECHOES_MIN <= echoes_count, "{echoes_count} echoes during {STORM} CONNECTs");
+}
+
+/// This process may have as many sockets as the host lets it.
+fn allow_sockets() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    rustix::process::setrlimit(Resource::Nofile, raised).expect("up to the maximum it is free");
 }
 
 fn a_token_is_never_written_down(driver: Driver) {

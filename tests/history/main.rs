@@ -10,7 +10,12 @@
 mod support;
 mod world;
 
+#[path = "../relay/world/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "the tests of the relay use the rest")]
+mod relay;
+
 mod ends;
+mod fleet;
 mod migrate;
 mod outage;
 mod replay;

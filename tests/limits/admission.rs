@@ -87,6 +87,16 @@ fn the_connections_of_a_user_share_its_rate_of_bytes() {
     assert_eq!(world.counters().throttled.get(), 0);
     world.publish(two, "/topic/x", &[b'a'; 800]);
     assert_eq!(world.counters().throttled.get(), 1);
+    // What comes behind two seconds of it is refused.
+    world.wait_ms(5_000);
+    world.publish(one, "/topic/x", &[b'a'; 1_900]);
+    world.wait_ms(900);
+    let frames = wire::text(&wire::stomp("UNSUBSCRIBE", "id:x\nreceipt:r\nx:x\n", b""));
+    world.send(two, &frames.repeat(30));
+    let frames = world.frames(two);
+    let refused = frames.last().expect("an answer");
+    assert_eq!((&*refused.command, refused.header("message")), ("ERROR", "rate"));
+    assert!(refused.text().contains("limits.user_bytes_per_second, which is 1000"), "{refused:?}");
 }
 
 #[test]
@@ -119,6 +129,39 @@ fn who_is_ahead_of_its_bytes_is_not_read_for_a_while_and_not_given_up_for_it() {
     burst(&mut world, id, 1);
     world.wait_ms(1_000);
     assert_eq!(world.frames(id).len(), 1);
+}
+
+#[test]
+fn what_comes_behind_bytes_of_two_seconds_is_refused_and_in_the_end_closed() {
+    let mut world = World::new(|it| {
+        it.admission.bytes_per_second = 1_000;
+        it.session.refusals_max = 3;
+    });
+    let frame_of = |bytes: usize| {
+        let lines = |pad: usize| format!("id:x\nreceipt:r\nx:{}\n", "p".repeat(pad));
+        let frame = |pad| wire::text(&wire::stomp("UNSUBSCRIBE", &lines(pad), b""));
+        frame(bytes - frame(150).len() + 150)
+    };
+    assert_eq!(frame_of(500).len(), 500);
+    let id = world.session();
+    world.wait_ms(1_500);
+    // One of any size is taken, and paid for.
+    world.send(id, &frame_of(5_000));
+    world.assert_receipts(id, &["r"]);
+    world.wait_ms(5_000);
+    // Of the last one, 8 bytes are the head of the WebSocket frame, and come before it.
+    world.send(id, &[frame_of(498).repeat(4), frame_of(500)].concat());
+    world.assert_receipts(id, &["r"; 5]);
+    assert_eq!(world.counters().refusals.of(Refusal::Rate).get(), 0, "2 s are the bound itself");
+    world.wait_ms(5_000);
+    world.send(id, &[frame_of(499).repeat(4), frame_of(500)].concat());
+    let frames = world.frames(id);
+    assert!(frames[..4].iter().all(|it| it.command == "RECEIPT"));
+    assert_eq!((&*frames[4].command, frames[4].header("message")), ("ERROR", "rate"));
+    assert!(frames[4].text().contains("limits.bytes_per_second, which is 1000"), "{frames:?}");
+    world.wait_ms(5_000);
+    world.send(id, &frame_of(500).repeat(9));
+    assert_eq!(world.closed(id).0, 1008);
 }
 
 #[test]

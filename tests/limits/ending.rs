@@ -157,6 +157,19 @@ fn a_failed_send_ends_the_connection_and_frees_its_memory() {
 }
 
 #[test]
+fn a_drain_is_over_when_those_that_it_was_for_have_gone_by_themselves() {
+    let mut world = World::new(|options| options.connections_max = 2);
+    let (early, late) = (world.session(), world.session());
+    let now = world.now();
+    world.shard.begin_drain(now);
+    assert!(world.shard.drain_some(now), "the window has just begun");
+    world.hang_up(early);
+    assert!(world.shard.drain_some(now), "one is still there");
+    world.hang_up(late);
+    assert!(!world.shard.drain_some(now));
+}
+
+#[test]
 fn a_drain_closes_every_session_with_1012_and_ends_when_all_are_gone() {
     let mut world = World::new(|_| {});
     let (subscriber, silent) = (world.subscriber("/topic/t"), world.session());

@@ -94,6 +94,41 @@ fn what_a_closed_peer_has_on_its_way_costs_nobody_else() {
 }
 
 #[test]
+fn cipher_text_of_slow_peers_counts_and_makes_them_fuller() {
+    let mut world = world();
+    let [plain, secure] = ["/topic/plain", "/topic/secure"].map(|it| stalled(&mut world, it));
+    let publisher = world.session();
+    publish_kilobytes(&mut world, publisher, "/topic/plain", 20);
+    publish_kilobytes(&mut world, publisher, "/topic/secure", 10);
+    let outboxes_bytes = world.counters().outbox_bytes.get();
+    world.shard.handle_sealed(secure, 15_000);
+    world.run_timer();
+    assert_eq!(world.counters().outbox_bytes.get(), outboxes_bytes + 15_000);
+    assert_eq!(world.counters().slow_consumers.get(), 0);
+    // Its socket has taken some: only what waits counts.
+    world.shard.handle_sealed(secure, 12_000);
+    world.run_timer();
+    assert_eq!(world.counters().outbox_bytes.get(), outboxes_bytes + 12_000);
+    let room_bytes = TOTAL_BYTES - usize::try_from(outboxes_bytes).expect("a size");
+    world.shard.handle_sealed(secure, room_bytes);
+    world.run_timer();
+    assert_eq!(world.counters().slow_consumers.get(), 0, "the limit itself is not too much");
+    world.shard.handle_sealed(secure, room_bytes + 1);
+    world.run_timer();
+    assert_eq!(world.counters().slow_consumers.get(), 1);
+    // What it has on its way is nobody else's, and is given back with its socket.
+    publish_kilobytes(&mut world, publisher, "/topic/plain", 5);
+    assert_eq!(world.counters().slow_consumers.get(), 1);
+    world.resume(plain);
+    world.assert_open_after_messages(plain);
+    world.resume(secure);
+    assert_eq!(world.closed(secure).0, 4500);
+    world.leave(secure, 4500);
+    world.run_timer();
+    assert_eq!(world.counters().outbox_bytes.get(), 0);
+}
+
+#[test]
 fn as_many_go_as_it_takes_and_no_more() {
     let mut world = world();
     let sharing: Vec<_> = (0..5).map(|_| stalled(&mut world, "/topic/shared")).collect();

@@ -21,6 +21,7 @@ use ringway::proto::http::credentials::Sources;
 use ringway::shard::AuthOptions;
 use ringway::shard::ConnectionId;
 use ringway::shard::Notice;
+use ringway::stdx::cidr::Cidr;
 use serde_json::Value;
 use serde_json::json;
 
@@ -29,7 +30,7 @@ use crate::wire::UPGRADE;
 use crate::wire::upgrade_with;
 use crate::world::World;
 
-const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+pub(crate) const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 pub(crate) const OTHER_SECRET: &[u8] = b"fedcba9876543210fedcba9876543210";
 
 fn key_set(secrets: &[&[u8]], generation: u64) -> Arc<KeySet> {
@@ -67,6 +68,7 @@ pub(crate) fn world(rules: &[(Action, &str)]) -> World {
             kept: options.rules.claim_paths(),
         };
         options.ping_interval = Duration::from_secs(100_000);
+        options.admission.trusted_proxies = vec![Cidr::parse("192.0.2.0/24").expect("a range")];
         options.auth = Some(AuthOptions {
             verifier: VerifierOptions { claims, token_bytes_max: 4096, remembered_max: 64 },
             keys: key_set(&[SECRET], 1),

@@ -1,4 +1,5 @@
-//! CONNECTs that wait for a key that is being fetched.
+//! CONNECTs that wait for their turn, behind those of better addresses, and who waits for a key
+//! that is being fetched.
 
 use std::sync::Arc;
 
@@ -6,14 +7,18 @@ use ringway::policy::auth::KeySet;
 use ringway::policy::auth::SigningKey;
 use ringway::policy::auth::Source;
 use ringway::policy::auth::parse_keys;
+use ringway::shard::ConnectionId;
 use ringway::shard::Notice;
 use serde_json::json;
 
 use crate::tokens::OTHER_SECRET;
+use crate::tokens::SECRET;
 use crate::tokens::assert_ended;
 use crate::tokens::connect;
 use crate::tokens::world;
+use crate::wire;
 use crate::wire::UPGRADE;
+use crate::wire::upgrade_with;
 use crate::world::World;
 
 /// `OTHER_SECRET` as a JWK has it.
@@ -85,4 +90,176 @@ fn who_waits_may_not_send_more_than_a_message() {
         world.frame(id, "SEND", "destination:/topic/x\n", &[b'x'; 8_000]);
     }
     assert_eq!(world.closed(id).0, 1002);
+}
+
+/// Addresses of those whose answers come, in their order: ten clients of each address connect by
+/// turns, those of the first with bad tokens.
+fn answered(world: &mut World, heads: &[String; 2], good: &str) -> Vec<usize> {
+    let lines = |is_bad: bool| format!("token:{}\n", if is_bad { "a.b.c" } else { good });
+    world.hold_connects(true);
+    let ids: Vec<_> = (0..20)
+        .map(|number| (number % 2, connect(world, &heads[number % 2], &lines(number % 2 == 0))))
+        .collect();
+    let mut order = Vec::new();
+    while world.admit_one() {
+        for (place, id) in &ids {
+            if !world.said(*id).is_empty() {
+                order.push(*place);
+            }
+        }
+    }
+    world.hold_connects(false);
+    order
+}
+
+#[test]
+fn an_address_whose_tokens_were_refused_comes_behind_the_others() {
+    let mut world = world(&[]);
+    let head = |address: &str| upgrade_with(&format!("X-Forwarded-For: {address}\r\n"));
+    let heads = [head("198.51.100.7"), head("203.0.113.9")];
+    let good = token_of_key(&world, SECRET, "any");
+    let order = answered(&mut world, &heads, &good);
+    // The first is refused; from then on those of its address wait for the others.
+    assert_eq!(order, [vec![0], vec![1; 10], vec![0; 9]].concat());
+}
+
+/// A session whose token is by the key called "old", the only one there is.
+fn session_by_old(world: &mut World) -> ConnectionId {
+    world.notice(&named_key("old", 2));
+    let token = token_of_key(world, OTHER_SECRET, "old");
+    let id = connect(world, UPGRADE, &format!("token:{token}\n"));
+    assert_eq!(world.only_frame(id).command, "CONNECTED");
+    id
+}
+
+/// What renews a session by a key that is not there.
+fn renewal_by(world: &World, kid: &str) -> String {
+    let token = token_of_key(world, OTHER_SECRET, kid);
+    format!("destination:/app/_session/token\nAuthorization:Bearer {token}\nreceipt:renewed\n")
+}
+
+#[test]
+fn a_frame_of_an_open_session_waits_for_the_key_of_its_token_too() {
+    let mut world = world(&[]);
+    let id = session_by_old(&mut world);
+    let other = session_by_old(&mut world);
+    // Behind it, in the same message and in the next: all in its order.
+    let renewal = renewal_by(&world, "new");
+    let subscribe = |id: &str| {
+        let lines = format!("id:{id}\ndestination:/topic/{id}\nreceipt:{id}\n");
+        wire::stomp("SUBSCRIBE", &lines, b"")
+    };
+    let both = [wire::stomp("SEND", &renewal, b""), subscribe("a")].concat();
+    world.send(id, &[wire::text(&both), wire::text(&subscribe("b"))].concat());
+    world.send(id, &wire::text(&subscribe("c")));
+    assert!(world.frames(id).is_empty());
+    world.assert_open(other);
+    world.wait_ms(1_000);
+    assert!(world.frames(id).is_empty());
+    // The new key comes, and the old one goes with it.
+    world.notice(&named_key("new", 3));
+    world.assert_receipts(id, &["renewed", "a", "b", "c"]);
+    world.assert_open(id);
+    assert_ended(&mut world, other, 4401, "the token's key is not known");
+    world.wait_ms(590_000);
+    world.assert_open(id);
+}
+
+#[test]
+fn a_frame_waits_no_longer_than_for_a_fetch() {
+    let unknown = "the token's key is not known";
+    let mut world = world(&[]);
+    for is_told in [true, false] {
+        let id = session_by_old(&mut world);
+        let renewal = renewal_by(&world, if is_told { "other" } else { "third" });
+        world.frame(id, "SEND", &renewal, b"");
+        world.wait_ms(4_900);
+        assert!(world.frames(id).is_empty());
+        if is_told {
+            // Who fetches has looked.
+            world.notice(&named_key("old", 2));
+        } else {
+            world.wait_ms(200);
+        }
+        assert_ended(&mut world, id, 4401, unknown);
+    }
+    // One that is no renewal, and one that was asked for already.
+    for kid in ["fourth", "fourth"] {
+        let id = session_by_old(&mut world);
+        let renewal = renewal_by(&world, kid).replace("/app/_session/token", "/app/x");
+        world.frame(id, "SEND", &renewal, b"");
+        world.notice(&named_key("old", 2));
+        assert_ended(&mut world, id, 1008, unknown);
+    }
+}
+
+#[test]
+fn an_open_session_that_waits_is_not_read_beyond_a_message_and_loses_nothing() {
+    let mut world = world(&[]);
+    let id = session_by_old(&mut world);
+    let renewal = renewal_by(&world, "new");
+    world.frame(id, "SEND", &renewal, b"");
+    let receipts: Vec<String> = (0..20).map(|it| it.to_string()).collect();
+    for receipt in &receipts {
+        let lines = format!("id:x\nreceipt:{receipt}\nx:{}\n", "p".repeat(8_000));
+        world.frame(id, "UNSUBSCRIBE", &lines, b"");
+    }
+    assert!(world.shard.read_pause(world.now(), id).is_some(), "what is kept has an end");
+    world.wait_ms(2_000);
+    assert!(world.frames(id).is_empty());
+    world.notice(&named_key("new", 3));
+    let expected: Vec<&str> =
+        ["renewed"].into_iter().chain(receipts.iter().map(String::as_str)).collect();
+    world.assert_receipts(id, &expected);
+    assert_eq!(world.shard.read_pause(world.now(), id), None);
+}
+
+#[test]
+fn connects_wait_for_their_turn_and_what_is_open_does_not() {
+    let mut world = world(&[]);
+    let open = connected(&mut world, "open");
+    world.frame(open, "SUBSCRIBE", "id:s\ndestination:/topic/x\nreceipt:r\n", b"");
+    world.assert_receipts(open, &["r"]);
+    let signatures = |world: &mut World| {
+        world.run_timer();
+        world.counters().auth.signatures.get()
+    };
+    let before = signatures(&mut world);
+    world.hold_connects(true);
+    let storm: Vec<_> = (0..200)
+        .map(|it| {
+            let token = token_for(&world, &format!("user-{it}"));
+            connect(&mut world, UPGRADE, &format!("token:{token}\n"))
+        })
+        .collect();
+    // All have come, and none has cost anything yet.
+    assert_eq!(signatures(&mut world), before);
+    world.frame(open, "UNSUBSCRIBE", "id:y\nreceipt:at once\n", b"");
+    world.assert_receipts(open, &["at once"]);
+    // One turn is one of them, and others come between.
+    assert!(world.admit_one());
+    assert_eq!(signatures(&mut world), before + 1);
+    assert_eq!(world.only_frame(storm[0]).command, "CONNECTED");
+    assert!(world.frames(storm[1]).is_empty());
+    world.frame(open, "UNSUBSCRIBE", "id:y\nreceipt:between\n", b"");
+    world.assert_receipts(open, &["between"]);
+    world.hold_connects(false);
+    for id in &storm[1..] {
+        assert_eq!(world.only_frame(*id).command, "CONNECTED", "in their order");
+    }
+    assert_eq!(signatures(&mut world), before + 200);
+}
+
+/// A token of the secret that the world knows.
+fn token_for(world: &World, user: &str) -> String {
+    let claims = json!({"sub": user, "exp": world.now().unix_ms / 1000 + 600});
+    SigningKey::secret(SECRET).sign(&claims).expect("it signs")
+}
+
+#[track_caller]
+fn connected(world: &mut World, user: &str) -> ConnectionId {
+    let token = token_for(world, user);
+    let id = connect(world, UPGRADE, &format!("token:{token}\n"));
+    assert_eq!(world.only_frame(id).command, "CONNECTED");
+    id
 }

@@ -21,3 +21,4 @@ mod interest;
 mod outage;
 mod revoking;
 mod rooms;
+mod seats;

@@ -1,6 +1,9 @@
 //! A whole shard: what a client sends to a room comes back to it, with everything that guards the
 //! room on, and off.
 
+#[path = "../../../tests/limits/world/options.rs"]
+mod options;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,15 +21,10 @@ use ringway::policy::auth::ClaimPath;
 use ringway::policy::auth::KeySet;
 use ringway::policy::auth::SigningKey;
 use ringway::policy::rules::Rules;
-use ringway::proto::http;
 use ringway::proto::http::credentials::Sources;
-use ringway::proto::http::origin::OriginPatterns;
-use ringway::proto::stomp;
-use ringway::proto::ws;
 use ringway::shard::Admission;
 use ringway::shard::AuthOptions;
 use ringway::shard::ConnectionId;
-use ringway::shard::DrainOptions;
 use ringway::shard::Identity;
 use ringway::shard::Options;
 use ringway::shard::Shard;
@@ -95,53 +93,22 @@ fn shard(is_guarded: bool) -> Shard {
         to: RouteTo::Destination("/topic/room.{room}".into()),
         history: false,
     };
+    let defaults = options::defaults();
     let options = Options {
         session: session::Options {
-            heart_beat_min: Duration::from_secs(1),
-            heart_beat_max: Duration::from_secs(25),
-            refusal_closes: false,
-            subscriptions_max: 1000,
-            transactions_max: 16,
-            transaction_messages_max: 100,
-            transaction_bytes_max: 1 << 20,
-            receipts_pending_max: 1000,
-            refusals_max: 100,
-            server: "ringway/bench".to_owned(),
             auth: is_guarded.then_some(session::AuthOptions {
                 takes_authorization: true,
                 takes_token: true,
                 takes_passcode: true,
                 notice: Duration::from_secs(60),
             }),
+            ..defaults.session
         },
-        stomp: stomp::Limits::default(),
-        ws: ws::Limits { frame_bytes_max: 64 << 10, message_bytes_max: 64 << 10 },
-        http: http::Limits { head_bytes_max: 8 << 10, headers_count_max: 64 },
         router: Router::new(&[route], 512).expect("a good route"),
         rules: Rules::default_for(is_guarded),
         admission: if is_guarded { admission() } else { Admission::default() },
         auth: is_guarded.then(auth_options),
-        origins: OriginPatterns::parse(["*"]).expect("all origins"),
-        has_tls: false,
-        has_echo: false,
-        handshake_timeout: Duration::from_secs(10),
-        first_frame_timeout: Duration::from_secs(60),
-        close_timeout: Duration::from_secs(5),
-        ping_interval: Duration::from_secs(60),
-        pong_timeout: Duration::from_secs(30),
-        connections_max: 20_000,
-        handshakes_max: 4096,
-        outbox_bytes_max: 512 << 10,
-        outbox_timeout: Duration::from_secs(10),
-        outbox_total_bytes_max: 256 << 20,
-        drain: DrainOptions {
-            window: Duration::from_secs(75),
-            deadline: Duration::from_secs(110),
-            connection_age_max: Duration::ZERO,
-        },
-        mailbox_max: 1024,
-        history: None,
-        redis: None,
+        ..defaults
     };
     let health = Arc::new(Health::new(1, "none", String::new(), String::new()));
     health.shard_started();

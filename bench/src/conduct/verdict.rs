@@ -92,6 +92,7 @@ fn add_parts(outcome: &mut Outcome, plan: &Plan, parts: Vec<Part>) {
             counts.failures += count;
             *outcome.failures.entry(why.clone()).or_default() += count;
         }
+        counts.refused += part.storm.refused_count;
         if outcome.first_trouble.is_none() {
             outcome.first_trouble = part.first_trouble;
         }
@@ -137,6 +138,8 @@ fn faults(outcome: &Outcome, plan: &Plan) -> Vec<String> {
     let clients = plan.load.connections as u64;
     if plan.scenario == Scenario::Storm {
         told(clients.saturating_sub(counts.ready), "clients were not ready in the end");
+        let rejected = plan.load.rejected as u64;
+        told(rejected.saturating_sub(counts.refused), "rejected tokens were not refused");
     }
     if !ends {
         told(counts.closings - counts.slow_closed.min(counts.closings), "connections closed");

@@ -102,6 +102,9 @@ pub struct Knobs {
     /// File with a token for each client, one on a line; they go round.
     #[arg(long, value_name = "FILE", help_heading = WORDS)]
     pub token_file: Option<PathBuf>,
+    /// Storm: file with tokens that the server must refuse, for the clients of `rejected`.
+    #[arg(long, value_name = "FILE", help_heading = WORDS)]
+    pub rejected_token_file: Option<PathBuf>,
     /// Secret to sign a JWT (HS256) for each client with.
     #[arg(long, value_name = "SECRET", help_heading = WORDS)]
     pub jwt_secret: Option<String>,
@@ -163,6 +166,9 @@ pub struct Knobs {
     /// Storm: seconds after which a refused client tries again; 0 is never.
     #[arg(long, value_name = "SECONDS", help_heading = LOAD)]
     pub retry_after: Option<f64>,
+    /// Storm: further clients that come at the same time with tokens that must be refused.
+    #[arg(long, value_name = "COUNT", help_heading = LOAD)]
+    pub rejected: Option<usize>,
 
     /// Processes that make the load.
     #[arg(long, value_name = "COUNT", help_heading = GENERATOR)]

@@ -138,6 +138,8 @@ pub struct Words {
     pub header: Vec<String>,
     pub token: Option<String>,
     pub token_file: Option<PathBuf>,
+    #[serde(default)]
+    pub rejected_token_file: Option<PathBuf>,
     pub jwt_secret: Option<String>,
     pub jwt_claims: String,
     pub token_in: TokenPlace,
@@ -165,6 +167,8 @@ pub struct Load {
     pub redis_envelope: String,
     pub connect_in_flight: usize,
     pub retry_after: f64,
+    #[serde(default)]
+    pub rejected: usize,
 }
 
 /// Who does it; the knobs of the same names say what they mean.
@@ -244,6 +248,11 @@ impl Plan {
                 "a closed loop waits for all subscribers: slow and drain need a --rate"
             );
         }
+        let has_tokens = self.words.rejected_token_file.is_some();
+        anyhow::ensure!(
+            (load.rejected != 0) == has_tokens && (!has_tokens || self.scenario == Scenario::Storm),
+            "rejected and rejected-token-file go together, and with storm only"
+        );
         Ok(())
     }
 

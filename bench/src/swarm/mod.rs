@@ -213,6 +213,22 @@ impl Swarm {
         epoll::modify(&self.epoll, stream, data, EventFlags::empty()).context("cannot stop reading")
     }
 
+    /// Makes room for connections below `count`, closed until they are opened.
+    fn make_places(&mut self, count: usize) {
+        let now = clock::now();
+        let closed = || Connection {
+            stream: None,
+            inbox: Inbox::new(""),
+            outbox: Vec::new(),
+            awaits_room: false,
+            is_paused: false,
+            heard_at: now,
+            said_at: now,
+        };
+        let count = count.max(self.connections.len());
+        self.connections.resize_with(count, closed);
+    }
+
     /// Lets go of every socket without a word, as a client does that loses its network.
     pub fn hang_up_all(&mut self) {
         for connection in &mut self.connections {

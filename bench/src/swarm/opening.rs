@@ -77,6 +77,8 @@ pub struct Opened {
     pub ready_count: usize,
     /// When the last one was.
     pub ready_at: Option<Instant>,
+    /// Clients that were refused, as they must be.
+    pub refused_count: u64,
 }
 
 /// One client on its way.
@@ -102,6 +104,7 @@ impl Swarm {
         on_progress: &mut dyn FnMut(usize) -> anyhow::Result<()>,
     ) -> anyhow::Result<Opened> {
         let mut queue = Queue::new(opening, clients);
+        self.make_places(first + clients.len());
         let mut progress_at = clock::now() + PROGRESS_EVERY;
         let deadline = clock::now() + opening.timeout;
         while queue.is_busy() {
@@ -169,13 +172,9 @@ impl Swarm {
             heard_at: now,
             said_at: now,
         };
-        match self.connections.get_mut(index) {
-            Some(old) => {
-                self.open_count -= usize::from(old.stream.is_some());
-                *old = connection;
-            }
-            None => self.connections.push(connection),
-        }
+        let old = &mut self.connections[index];
+        self.open_count -= usize::from(old.stream.is_some());
+        *old = connection;
         self.open_count += 1;
         Ok(())
     }
@@ -202,7 +201,7 @@ impl<'a> Queue<'a> {
             attempts: vec![None; clients.len()],
             is_ready: vec![false; clients.len()],
             under_way_count: 0,
-            waiting: (0..clients.len()).map(|position| (now, position)).collect(),
+            waiting: mixed(clients).into_iter().map(|position| (now, position)).collect(),
             opened: Opened::default(),
         }
     }
@@ -241,6 +240,11 @@ impl<'a> Queue<'a> {
             return Ok(None);
         };
         let client = self.clients[position];
+        if client.is_rejected
+            && let Some(step) = self.step_rejected(position, client, attempt, incoming)
+        {
+            return Ok(step);
+        }
         let step = match incoming {
             Incoming::Upgraded => Ok(self.opening.speech.upgraded(client)),
             Incoming::Message(message) => {
@@ -270,6 +274,42 @@ impl<'a> Queue<'a> {
         Ok(Some(step))
     }
 
+    /// What comes of a client that must be refused: the end of its connection after the upgrade is
+    /// what is wanted, and whatever the server says before it is not looked at.
+    fn step_rejected(
+        &mut self,
+        position: usize,
+        client: Client,
+        attempt: Attempt,
+        incoming: Incoming<'_>,
+    ) -> Option<Option<Step>> {
+        let is_upgraded = attempt.stage != Stage::Upgrading;
+        match incoming {
+            Incoming::Closed(_) if is_upgraded => {
+                self.attempts[position] = None;
+                self.under_way_count -= 1;
+                self.opened.refused_count += 1;
+                Some(None)
+            }
+            Incoming::Message(message) if is_upgraded => {
+                let answer = self.opening.speech.answered(client, attempt.stage, message);
+                match answer {
+                    Ok(step) if step.stage != attempt.stage => {
+                        let why = "let in with a token that must be refused".to_owned();
+                        *self.opened.failures.entry(why).or_default() += 1;
+                        self.attempts[position] = None;
+                        self.under_way_count -= 1;
+                    }
+                    Ok(_) | Err(_) => {}
+                }
+                Some(None)
+            }
+            Incoming::Upgraded | Incoming::Message(_) | Incoming::Ping(_) | Incoming::Closed(_) => {
+                None
+            }
+        }
+    }
+
     fn fail(&mut self, position: usize, why: &str, now: Instant) -> anyhow::Result<()> {
         let number = self.clients[position].number;
         let Some((_, retry_after)) = self.opening.storm else {
@@ -295,6 +335,24 @@ impl<'a> Queue<'a> {
     }
 }
 
+/// Positions of `clients` in the order in which they start: those that must be refused are spread
+/// evenly among the others.
+fn mixed(clients: &[Client]) -> Vec<usize> {
+    let rejected_count = clients.iter().filter(|it| it.is_rejected).count();
+    let counts = [clients.len() - rejected_count, rejected_count];
+    let mut places = [0_usize; 2];
+    let mut order: Vec<(u64, usize)> = Vec::with_capacity(clients.len());
+    for (position, client) in clients.iter().enumerate() {
+        let kind = usize::from(client.is_rejected);
+        // The middle of its share, in parts of a whole.
+        let share = (2 * places[kind] as u64 + 1) * 1_000_000 / (2 * counts[kind] as u64);
+        places[kind] += 1;
+        order.push((share, position));
+    }
+    order.sort_unstable();
+    order.into_iter().map(|(_, position)| position).collect()
+}
+
 fn connect(opening: &Opening<'_>, client: Client) -> anyhow::Result<TcpStream> {
     let address = opening.url.address;
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)
@@ -303,7 +361,7 @@ fn connect(opening: &Opening<'_>, client: Client) -> anyhow::Result<TcpStream> {
     if client.is_slow && opening.slow_buffer != 0 {
         socket.set_recv_buffer_size(opening.slow_buffer)?;
     }
-    if let Some(source) = source_of(opening, client.number) {
+    if let Some(source) = source_of(opening, client) {
         // The port is chosen by connect, which knows the other end and may share ports.
         setsockopt(&socket, IpBindAddressNoPort, &true)?;
         socket
@@ -319,7 +377,8 @@ fn connect(opening: &Opening<'_>, client: Client) -> anyhow::Result<TcpStream> {
     Ok(socket.into())
 }
 
-fn source_of(opening: &Opening<'_>, number: usize) -> Option<Ipv4Addr> {
+fn source_of(opening: &Opening<'_>, client: Client) -> Option<Ipv4Addr> {
+    let number = client.number;
     let group = number / CONNECTIONS_PER_SOURCE;
     if !opening.sources.is_empty() {
         return Some(opening.sources[number % opening.sources.len()]);
@@ -331,5 +390,18 @@ fn source_of(opening: &Opening<'_>, number: usize) -> Option<Ipv4Addr> {
     // Runs that follow each other begin at different addresses.
     let run = usize::try_from(std::process::id()).unwrap_or_default();
     let last = u8::try_from(2 + (run + group) % SOURCES_COUNT).unwrap_or(1);
-    Some(Ipv4Addr::new(127, 0, 0, last))
+    Some(Ipv4Addr::new(127, 0, u8::from(client.is_rejected), last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_that_must_be_refused_come_among_the_others() {
+        let client = |number| Client { number, is_rejected: 6 <= number, ..Client::default() };
+        let clients: Vec<Client> = (0..9).map(client).collect();
+        assert_eq!(mixed(&clients), [0, 6, 1, 2, 7, 3, 4, 8, 5]);
+        assert_eq!(mixed(&clients[..3]), [0, 1, 2]);
+    }
 }

@@ -33,7 +33,7 @@ pub fn run(work: &mut Work) -> anyhow::Result<Part> {
         if work.is_mine(number) {
             if load.redis.is_none() {
                 senders.insert(sender, clients.len() + speakers.len());
-                speakers.push(Client { number, room: None, is_slow: false });
+                speakers.push(Client { number, room: None, ..Client::default() });
             } else {
                 senders.insert(sender, usize::MAX);
             }

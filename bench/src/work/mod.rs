@@ -150,8 +150,18 @@ impl Work {
                 number,
                 room: has_rooms.then_some(number % rooms_count),
                 is_slow: is_slow(number),
+                is_rejected: false,
             })
             .collect()
+    }
+
+    /// Clients of this process that bring tokens which must be refused.
+    #[must_use]
+    pub fn rejected(&self) -> Vec<Client> {
+        let load = &self.plan().load;
+        let (connections, rejected) = (load.connections, load.rejected);
+        let numbers = (connections..connections + rejected).filter(|it| self.is_mine(*it));
+        numbers.map(|number| Client { number, is_rejected: true, ..Client::default() }).collect()
     }
 
     /// Opens a connection for each of `clients` behind those that are there; in a storm, over the
@@ -232,6 +242,7 @@ pub fn told(opened: &Opened) -> wire::Opened {
         ready: opened.ready.buckets(),
         ready_count: opened.ready_count as u64,
         failures: opened.failures.clone(),
+        refused_count: opened.refused_count,
     }
 }
 

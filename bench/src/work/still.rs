@@ -51,7 +51,8 @@ pub fn idle(work: &mut Work) -> anyhow::Result<Part> {
     Ok(part)
 }
 
-/// Connects all clients, loses them, and connects them again at once.
+/// Connects all clients, loses them, and connects them again at once, together with those that must
+/// be refused.
 ///
 /// # Errors
 ///
@@ -69,6 +70,7 @@ pub fn storm(work: &mut Work) -> anyhow::Result<Part> {
     let retry_after = work.plan().load.retry_after;
     let retry_after = (retry_after != 0.0).then(|| Duration::from_secs_f64(retry_after));
     let idle_ns = work.swarm.idle_ns();
+    let clients = [clients, work.rejected()].concat();
     let opened = work.open(&clients, Some((started_at, retry_after)))?;
     let ready_at = opened.ready_at.unwrap_or(started_at);
     let idle_ns = work.swarm.idle_ns() - idle_ns;

@@ -75,6 +75,44 @@ fn ringway_takes_all_back_after_a_storm() {
     assert_eq!((outcome.counts.ready, outcome.counts.failures), (200, 0));
 }
 
+/// A storm of 40 clients with good tokens and as many with `rejected` ones.
+fn storm_with_rejected(rejected: &str) -> Outcome {
+    let folder = tempfile::tempdir().expect("there is a place for files");
+    let tokens = folder.path().join("rejected.txt");
+    std::fs::write(&tokens, rejected).expect("it can be written");
+    let secret = "0123456789abcdef0123456789abcdef";
+    measure(&format!(
+        "scenario = 'storm'\nlaunch = '{} --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 \
+         --cores {{cores}} --log-level warn --set auth.jwt.secret={secret}'\nconnections = 40\n\
+         timeout = 20.0\nsettle = 2.0\nseconds = 0\njwt-secret = '{secret}'\nrejected = 40\n\
+         rejected-token-file = '{}'\nprocesses = 2\n",
+        server().display(),
+        tokens.display()
+    ))
+}
+
+#[test]
+fn ringway_takes_back_those_with_good_tokens_and_refuses_the_others() {
+    let outcome = storm_with_rejected("a.b.c\nnonsense\n");
+    assert_clean(&outcome);
+    let counts = outcome.counts;
+    assert_eq!((counts.ready, counts.refused, counts.failures), (40, 40, 0));
+}
+
+#[test]
+fn a_token_that_should_be_rejected_and_is_not_is_a_fault() {
+    let setting = "auth.jwt.secret=0123456789abcdef0123456789abcdef";
+    let made = Command::new(server()).args(["token", "--set", setting]).output();
+    let token = String::from_utf8(made.expect("the server is there").stdout).expect("it is text");
+    let outcome = storm_with_rejected(&token);
+    let faults = outcome.faults.join(", ");
+    assert!(
+        !outcome.is_clean && faults.contains("40 rejected tokens were not refused"),
+        "{faults}"
+    );
+    assert_eq!((outcome.counts.ready, outcome.counts.refused), (40, 0));
+}
+
 #[test]
 fn ringway_does_not_let_those_who_read_wait_for_those_who_do_not() {
     let outcome = run("slow", "rate = 200\npayload = 20000\nslow-share = 0.1\nseconds = 1.0");

@@ -6,7 +6,7 @@ const TROUBLES = {
   websocket_connection_errors_total: 'connection ended',
   websocket_rejected_total: 'connection turned away',
   websocket_refusals_total: 'frame refused',
-  websocket_auth_rejected_total: 'token refused',
+  websocket_auth_failures_total: 'token refused',
   websocket_relay_dropped_total: 'dropped from Redis',
 };
 

@@ -94,7 +94,7 @@ impl Session {
         out: &mut Vec<Output>,
     ) -> bool {
         let brought = self.http_token.take();
-        let may_wait = context.learns_keys && !self.has_waited;
+        let may_wait = context.learns_keys && !std::mem::take(&mut self.has_waited);
         let awaits_keys = context.awaits_keys;
         let (Some(auth), Some(verifier)) = (&context.options.auth, &mut context.verifier) else {
             return true;
@@ -136,7 +136,13 @@ impl Session {
         }
     }
 
-    /// Whether CONNECT could not be judged for want of a key, and is to come again.
+    /// Whether it was let in with a token.
+    #[must_use]
+    pub fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// Whether a frame could not be judged for want of a key, and is to come again.
     #[must_use]
     pub fn lacks_key(&self) -> bool {
         self.lacks_key
@@ -161,22 +167,36 @@ impl Session {
         let Some(verifier) = &mut context.verifier else { return true };
         let now_ms = context.now.unix_ms;
         let receipt = || frame.headers.get_filled("receipt");
-        if let Err(reject) = verifier.check(now_ms, &mut token.standing) {
+        let brought = bearer_of(frame);
+        let has_waited = brought.is_some() && std::mem::take(&mut self.has_waited);
+        let standing = verifier.check(now_ms, &mut token.standing);
+        // What a frame has waited for may have taken the place of the key that it has come by.
+        if let Err(reject) = standing
+            && !has_waited
+        {
             self.refuse_token(reject, true, receipt(), out);
             return false;
         }
-        let Some(brought) = bearer_of(frame) else { return true };
+        let Some(brought) = brought else { return true };
         let is_renewal = frame.headers.get("destination") == Some(router::TOKEN);
+        let keyless = verifier.counts().keyless;
         let judged = verifier.verify(now_ms, brought).and_then(|standing| {
             let is_same = standing.claims().user == token.standing.claims().user;
             if is_same { Ok(standing) } else { Err(Reject::OtherUser) }
         });
+        let is_asked_for = context.awaits_keys || verifier.counts().keyless != keyless;
         match judged {
-            Ok(standing) => {
-                if is_renewal || token.expires_at_ms() < standing.claims().expires_at_ms {
-                    **token = Token::new(standing, auth.notice, context.now);
+            Ok(fresh) => {
+                let is_longer = token.expires_at_ms() < fresh.claims().expires_at_ms;
+                if is_renewal || is_longer || standing.is_err() {
+                    **token = Token::new(fresh, auth.notice, context.now);
                 }
                 true
+            }
+            Err(Reject::UnknownKey) if context.learns_keys && !has_waited && is_asked_for => {
+                self.lacks_key = true;
+                self.has_waited = true;
+                false
             }
             Err(reject) => {
                 self.refuse_token(reject, is_renewal || reject.is_stale(), receipt(), out);

@@ -86,7 +86,7 @@ pub struct Context<'a> {
     pub rules: &'a Rules,
     /// Judges tokens, where they are needed.
     pub verifier: Option<&'a mut Verifier>,
-    /// Whether a CONNECT may wait for a key that is missing.
+    /// Whether a frame may wait for the key of its token.
     pub learns_keys: bool,
     /// Whether others wait for one.
     pub awaits_keys: bool,
@@ -126,9 +126,9 @@ pub struct Session {
     token: Option<Box<auth::Token>>,
     /// The token that came with the upgrade, until CONNECT.
     http_token: Option<Box<str>>,
-    /// The key of its token was missing: CONNECT is to come again.
+    /// The key of a frame's token was missing: the frame is to come again.
     lacks_key: bool,
-    /// Which has happened.
+    /// The next frame is one that has waited so.
     has_waited: bool,
     /// Hashed with a secret: clients choose the ids.
     subscriptions: HashMap<Box<str>, Entry>,

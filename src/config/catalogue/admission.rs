@@ -30,7 +30,8 @@ pub(super) const LIMITS: &[Knob] = &[
         "limits.connections_per_user",
         count(0, 1 << 20),
         "0",
-        "Connections of one user over all cores; 0 means any number.",
+        "Connections of one user over all cores, and soon after over all tasks that share a Redis; \
+         0 means any number.",
     ),
     knob(
         "limits.connections_per_address",
@@ -55,8 +56,8 @@ pub(super) const LIMITS: &[Knob] = &[
         "limits.bytes_per_second",
         Kind::Bytes { min: 0, max: 1 << 40, auto: false },
         "0",
-        "Bytes of one connection per second: who is ahead by a second is not read for a while; 0 \
-         means any number.",
+        "Bytes of one connection per second: who is ahead by a second is not read for a while, \
+         what comes behind two is refused; 0 means any number.",
     ),
     knob(
         "limits.user_frames_per_second",

@@ -115,7 +115,7 @@ pub(super) const AUTH: &[Knob] = &[
     knob(
         "auth.jwt.remembered",
         count(2, 1 << 20),
-        "8192",
+        "32768",
         "Tokens that each core remembers to have accepted, and as many that it has refused; they \
          cost no cryptography again.",
     ),

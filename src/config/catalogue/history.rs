@@ -2,6 +2,8 @@
 
 use crate::config::catalogue::KIB;
 use crate::config::catalogue::bytes;
+use crate::config::catalogue::choice;
+use crate::config::catalogue::count;
 use crate::config::catalogue::knob;
 use crate::config::knob::Kind;
 use crate::config::knob::Knob;
@@ -22,5 +24,25 @@ pub(super) const HISTORY: &[Knob] = &[
         bytes(64 * KIB, 1 << 40),
         "64MiB",
         "Bytes that are kept where `history.url` is `memory`; the oldest go first.",
+    ),
+    knob(
+        "history.on_failure",
+        choice(&["refuse", "defer"]),
+        "refuse",
+        "Beside a relay through Redis, while the store is away: `refuse` messages of routes with \
+         `history`, or `defer`, which takes them with `stored:deferred`.",
+    ),
+    knob(
+        "history.stream_messages",
+        count(1, 1 << 20),
+        "256",
+        "Messages of a destination that stay in its Redis stream once they are stored.",
+    ),
+    knob(
+        "history.unstored_messages",
+        count(1, 1 << 24),
+        "10000",
+        "Messages of a destination in its Redis stream that may wait for the store; with more they \
+         are refused.",
     ),
 ];

@@ -97,11 +97,10 @@ impl ClaimOptions {
         if expires_at_ms <= now_ms {
             return Err(Reject::Expired);
         }
-        let issued_at_ms = date(all, "iat")?;
-        let not_before = date(all, "nbf")?.max(issued_at_ms);
-        if not_before.is_some_and(|it| now_ms.saturating_add(self.leeway_ms) < it) {
+        if now_ms < self.begins_at_ms(all)? {
             return Err(Reject::NotYetValid);
         }
+        let issued_at_ms = date(all, "iat")?;
         if !self.issuers.is_empty() {
             let issuer = all.get("iss").and_then(Value::as_str);
             if !issuer.is_some_and(|it| self.issuers.iter().any(|allowed| allowed == it)) {
@@ -137,6 +136,12 @@ impl ClaimOptions {
         let kept = self.kept.iter().map(|it| (it.clone(), values_of(it.find(all))));
         let kept = kept.filter(|(_, values)| !values.is_empty()).collect();
         Ok(Claims { user, roles, kept, expires_at_ms, issued_at_ms, jti })
+    }
+
+    /// Since when a token with these claims is valid, leeway included; 0 for one that does not say.
+    pub(super) fn begins_at_ms(&self, all: &Map<String, Value>) -> Result<u64, Reject> {
+        let begins_at_ms = date(all, "nbf")?.max(date(all, "iat")?);
+        Ok(begins_at_ms.map_or(0, |it| it.saturating_sub(self.leeway_ms)))
     }
 
     fn is_audience(&self, text: &str) -> bool {

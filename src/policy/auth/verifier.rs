@@ -67,6 +67,8 @@ struct Refused {
     reject: Reject,
     /// Other keys may judge otherwise.
     key_generation: u64,
+    /// When its time comes, where that is all that it lacks.
+    until_ms: u64,
 }
 
 /// Judges tokens, and remembers what it judged.
@@ -168,14 +170,14 @@ impl Verifier {
             // Forgotten when it falls: nobody else will be let in with it.
             if let Err(reject) = self.check(now_ms, &mut standing) {
                 self.good.remove(&digest);
-                self.remember_bad(digest, reject);
+                self.bad.insert(digest, self.refused(reject));
                 return Err(reject);
             }
             return Ok(standing);
         }
-        let key_generation = self.keys.generation();
         if let Some(refused) = self.bad.get(&digest)
-            && refused.key_generation == key_generation
+            && refused.key_generation == self.keys.generation()
+            && now_ms < refused.until_ms
         {
             self.counts.known_bad += 1;
             return Err(refused.reject);
@@ -186,13 +188,13 @@ impl Verifier {
                 self.good.insert(digest, Arc::clone(&verified));
                 Ok(Standing { verified, epoch: self.epoch })
             }
-            Err(reject) => {
-                if reject == Reject::UnknownKey {
+            Err(refused) => {
+                if refused.reject == Reject::UnknownKey {
                     self.lacks_key = true;
                     self.counts.keyless += 1;
                 }
-                self.remember_bad(digest, reject);
-                Err(reject)
+                self.bad.insert(digest, refused);
+                Err(refused.reject)
             }
         }
     }
@@ -227,13 +229,21 @@ impl Verifier {
         Ok(())
     }
 
-    fn judge(&mut self, now_ms: u64, token: &str) -> Result<Verified, Reject> {
-        let unverified = Unverified::parse(token)?;
-        self.counts.signatures += 1;
-        let (key, claims) = unverified.verify(&self.keys)?;
-        let claims = self.options.claims.judge(now_ms, &claims)?;
+    fn judge(&mut self, now_ms: u64, token: &str) -> Result<Verified, Refused> {
+        let unverified = Unverified::parse(token).map_err(|it| self.refused(it))?;
+        let believed = unverified.verify(&self.keys);
+        // Without a key for it nothing was computed.
+        let is_free = matches!(believed, Err(Reject::UnknownKey | Reject::Algorithm));
+        self.counts.signatures += u64::from(!is_free);
+        let (key, all) = believed.map_err(|it| self.refused(it))?;
+        let claims = self.options.claims.judge(now_ms, &all).map_err(|reject| {
+            let begins_at_ms = self.options.claims.begins_at_ms(&all);
+            let is_early = reject == Reject::NotYetValid;
+            let until_ms = begins_at_ms.ok().filter(|_| is_early).unwrap_or(u64::MAX);
+            Refused { until_ms, ..self.refused(reject) }
+        })?;
         if self.revoked.concerns(&claims) {
-            return Err(Reject::Revoked);
+            return Err(self.refused(Reject::Revoked));
         }
         Ok(Verified {
             claims,
@@ -243,12 +253,8 @@ impl Verifier {
         })
     }
 
-    fn remember_bad(&mut self, digest: Digest, reject: Reject) {
-        // Its time will come.
-        if reject != Reject::NotYetValid {
-            let key_generation = self.keys.generation();
-            self.bad.insert(digest, Refused { reject, key_generation });
-        }
+    fn refused(&self, reject: Reject) -> Refused {
+        Refused { reject, key_generation: self.keys.generation(), until_ms: u64::MAX }
     }
 }
 

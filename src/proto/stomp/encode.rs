@@ -6,6 +6,7 @@ use memchr::memchr;
 use memchr::memchr2;
 use memchr::memchr3;
 
+use crate::proto::stomp::Frame;
 use crate::proto::stomp::Version;
 
 /// Appends `text` to `out` as a part of a header, escaped for `version`.
@@ -87,9 +88,31 @@ pub fn push_frame(
     out.push(0);
 }
 
+/// Appends a client's frame to `out` so that it is decoded to the same once more, by a session of
+/// this version.
+pub fn push_client_frame(out: &mut Vec<u8>, version: Version, frame: &Frame<'_>) {
+    // CONNECT is never escaped (STOMP 1.2, "Value Encoding").
+    let version = if frame.command.is_connect() { Version::V1_0 } else { version };
+    out.extend_from_slice(frame.command.as_str().as_bytes());
+    out.push(b'\n');
+    for (name, value) in frame.headers.iter() {
+        push_escaped(out, name, version);
+        out.push(b':');
+        push_escaped(out, value, version);
+        out.push(b'\n');
+    }
+    // A body that holds a NUL has its length among them.
+    out.push(b'\n');
+    out.extend_from_slice(frame.body);
+    out.push(0);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::stomp::Decoder;
+    use crate::proto::stomp::Event;
+    use crate::proto::stomp::Limits;
 
     #[track_caller]
     fn check(command: &str, headers: &[(&str, &str)], body: &[u8], expected: &str) {
@@ -170,5 +193,33 @@ mod tests {
         assert!(out.is_empty());
         push_header(&mut out, "a:b", "c", Version::V1_1);
         assert_eq!(out, b"a\\cb:c\n");
+    }
+
+    #[test]
+    fn a_client_frame_is_decoded_to_the_same_once_more() {
+        let versions = [Version::V1_0, Version::V1_1, Version::V1_2];
+        for (text, version) in [
+            ("SEND\ndestination:/topic/a\nx:\\c\\n\\\\\ny:\n\nbody\0", 1),
+            ("SEND\r\ndestination:/topic/a\r\nx:\\r\r\ncontent-length:3\r\n\r\na\0b\0", 2),
+            ("SEND\nx:a:\\n\nx:again\n\n\0", 0),
+            ("SUBSCRIBE\nid:1\ndestination:/topic/**\ntransaction:\n\n\0", 2),
+            ("CONNECT\naccept-version:1.2\npasscode:a\\nb:c\n\n\0", 2),
+        ] {
+            let version = versions[version];
+            let mut bytes = text.as_bytes().to_vec();
+            let mut decoder = Decoder::new(Limits::default());
+            decoder.set_version(version);
+            let mut input = &mut bytes[..];
+            let Ok(Some(Event::Frame(first))) = decoder.decode(&mut input) else {
+                panic!("{text}")
+            };
+            let mut again = Vec::new();
+            push_client_frame(&mut again, version, &first);
+            let mut decoder = Decoder::new(Limits::default());
+            decoder.set_version(version);
+            let mut input = &mut again[..];
+            assert_eq!(decoder.decode(&mut input), Ok(Some(Event::Frame(first))), "{text}");
+            assert!(input.is_empty());
+        }
     }
 }

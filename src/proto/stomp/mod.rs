@@ -20,6 +20,7 @@ pub use command::Command;
 pub use decoder::Decoder;
 pub use decoder::Event;
 pub use decoder::Limits;
+pub use encode::push_client_frame;
 pub use encode::push_escaped;
 pub use encode::push_frame;
 pub use encode::push_header;

@@ -70,8 +70,11 @@ struct State {
     sent_bytes: usize,
     /// Plain bytes of the shard's batch that end with `outgoing`: sent when that is.
     batch_bytes: usize,
-    /// A send through the ring is under way.
+    /// A send through the ring is under way, of so many bytes.
     is_sending: bool,
+    sending_bytes: usize,
+    /// What the shard was told that waits here.
+    told_bytes: usize,
     /// Behind `outgoing` the write side ends.
     ends_write: bool,
 }
@@ -95,6 +98,8 @@ impl Listener {
             sent_bytes: 0,
             batch_bytes: 0,
             is_sending: false,
+            sending_bytes: 0,
+            told_bytes: 0,
             ends_write: false,
         };
         let state = RefCell::new(state);
@@ -118,6 +123,22 @@ impl Secure {
 }
 
 impl State {
+    /// Tells the shard how much cipher text waits for the socket, where that has changed: all that
+    /// is kept, since what was sent of it goes with the rest.
+    fn tell(&mut self, shard: &mut Shard, id: ConnectionId) {
+        let waiting_bytes = self.outgoing.len() + self.sending_bytes;
+        if mem::replace(&mut self.told_bytes, waiting_bytes) != waiting_bytes {
+            shard.handle_sealed(id, waiting_bytes);
+        }
+    }
+
+    /// What is to be sent through the ring next.
+    fn take_outgoing(&mut self) -> Vec<u8> {
+        let bytes = mem::take(&mut self.outgoing);
+        self.sending_bytes = bytes.len();
+        bytes
+    }
+
     /// Encrypts the front of a batch; gives how many plain bytes that was.
     fn seal(&mut self, batch: &Batch, listener: &Listener) -> Result<usize, tls::Error> {
         if self.outgoing.capacity() == 0 {
@@ -231,12 +252,13 @@ impl Core {
                 state.is_sending = true;
                 monoio::spawn(Rc::clone(self).send_outgoing(owned.clone(), Rc::clone(secure)));
             }
-            return;
+            return state.tell(shard, owned.id);
         }
         while let Some(rest) = state.outgoing.get(state.sent_bytes..).filter(|it| !it.is_empty()) {
             match owned.socket.try_send_bytes(rest) {
                 Ok(sent_bytes) => state.sent_bytes += sent_bytes,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    state.tell(shard, owned.id);
                     return self.await_room(owned.id);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -250,6 +272,7 @@ impl Core {
         if let Some(listener) = &self.secure {
             Listener::keep(&listener.spare, mem::take(&mut state.outgoing));
         }
+        state.tell(shard, owned.id);
         self.settle_sent(shard, owned, &mut state);
     }
 
@@ -267,7 +290,7 @@ impl Core {
     /// One connection's sends through the ring, until nothing is outgoing.
     async fn send_outgoing(self: Rc<Self>, owned: Owned, secure: Rc<Secure>) {
         loop {
-            let bytes = mem::take(&mut secure.state.borrow_mut().outgoing);
+            let bytes = secure.state.borrow_mut().take_outgoing();
             if bytes.is_empty() {
                 break;
             }
@@ -275,6 +298,7 @@ impl Core {
                 let mut state = secure.state.borrow_mut();
                 state.batch_bytes = 0;
                 state.is_sending = false;
+                state.sending_bytes = 0;
                 self.shard.borrow_mut().handle_send_failed(self.recent.get(), owned.id);
                 drop(state);
                 return self.notify();
@@ -282,7 +306,10 @@ impl Core {
         }
         let mut state = secure.state.borrow_mut();
         state.is_sending = false;
-        self.settle_sent(&mut self.shard.borrow_mut(), &owned, &mut state);
+        let mut shard = self.shard.borrow_mut();
+        state.tell(&mut shard, owned.id);
+        self.settle_sent(&mut shard, &owned, &mut state);
+        drop(shard);
         drop(state);
         self.notify();
     }

@@ -45,6 +45,8 @@ pub(crate) struct World {
     pub(crate) mail: VecDeque<Request>,
     /// The mailbox takes nothing more: mail stays in the shard.
     is_mailbox_full: bool,
+    /// CONNECTs get no turn but by [`World::admit_one`].
+    holds_connects: bool,
 }
 
 /// The far end of one connection.
@@ -101,6 +103,7 @@ impl World {
             peers: BTreeMap::new(),
             mail: VecDeque::new(),
             is_mailbox_full: false,
+            holds_connects: false,
         }
     }
 
@@ -248,6 +251,19 @@ impl World {
         self.carry();
     }
 
+    /// From now on CONNECTs that wait get no turn, or all that come.
+    pub(crate) fn hold_connects(&mut self, holds_connects: bool) {
+        self.holds_connects = holds_connects;
+        self.carry();
+    }
+
+    /// Gives one CONNECT that waits its turn; `false` when none does.
+    pub(crate) fn admit_one(&mut self) -> bool {
+        let is_admitted = self.shard.admit_next(self.now());
+        self.carry();
+        is_admitted
+    }
+
     /// Whether the shard may read.
     pub(crate) fn has_credit(&mut self) -> bool {
         self.shard.has_credit(self.now)
@@ -286,7 +302,7 @@ impl World {
                 Request::Seat(Ask::Take { holder, connection }) => {
                     Reply::Seat(Answer { holder, connection, is_granted: true })
                 }
-                Request::Seat(Ask::Free(_))
+                Request::Seat(Ask::Free { .. })
                 | Request::Publish { token: None, .. }
                 | Request::Interest { .. } => continue,
             };
@@ -300,7 +316,7 @@ impl World {
         loop {
             self.carry_output();
             let is_read = self.shard.has_credit(self.now) && self.read_one();
-            let is_admitted = self.shard.admit_next(self.now());
+            let is_admitted = !self.holds_connects && self.shard.admit_next(self.now());
             if !is_read && !is_admitted {
                 break;
             }

@@ -1,5 +1,7 @@
 //! Answers: each goes to what asked for it.
 
+use std::sync::Arc;
+
 use crate::broker::refusal::Code;
 use crate::broker::refusal::Refusal;
 use crate::broker::relay::redis::Place;
@@ -15,6 +17,7 @@ use crate::broker::relay::redis::link::Part;
 use crate::broker::relay::redis::link::Step;
 use crate::broker::relay::redis::link_of;
 use crate::broker::relay::redis::options::Address;
+use crate::broker::relay::redis::publisher::Kind;
 use crate::broker::relay::redis::publisher::Written;
 use crate::broker::relay::redis::topology;
 use crate::broker::relay::redis::topology::NodeId;
@@ -47,6 +50,7 @@ impl Redis {
             Step::Answer(Expect::Publication(written)) => {
                 self.handle_publication_answer(now, id, written, value)
             }
+            Step::Answer(Expect::Ask(ask)) => self.handle_ask_answer(now, id, ask, value),
             Step::Answer(Expect::Revoked) => self.handle_revoked(now, id, value),
             Step::Answer(Expect::Slots) => self.handle_slots(now, id, value),
             Step::Answer(Expect::Hello | Expect::Auth | Expect::Role | Expect::Ping) => Ok(()),
@@ -190,10 +194,13 @@ impl Redis {
             }
             return Ok(());
         }
-        let is_expected = if written.is_publish {
-            matches!(value, Value::Integer(_))
-        } else {
-            matches!(value, Value::Bulk(_))
+        let is_expected = match &written.kind {
+            Kind::Publish => matches!(value, Value::Integer(_)),
+            Kind::Append => matches!(value, Value::Bulk(_)),
+            Kind::Place(publication) => {
+                let publication = Arc::clone(publication);
+                return self.handle_placed(now, node, written, &publication, value);
+            }
         };
         if !is_expected {
             let text = "Redis has answered with something else";
@@ -224,6 +231,7 @@ impl Redis {
                 let to = self.node_at(now.instant, &target);
                 self.publisher.resend(node, written, Some(to), true)
             }
+            (b"NOSCRIPT", _) => self.resend_whole(node, written),
             _ => Err(written),
         };
         let Err(written) = written else {
@@ -247,7 +255,7 @@ impl Redis {
         self.refuse(node, written, refusal);
     }
 
-    fn refuse(&mut self, node: NodeId, written: Written, refusal: Refusal) {
+    pub(super) fn refuse(&mut self, node: NodeId, written: Written, refusal: Refusal) {
         self.counts.refused += 1;
         self.publisher.refuse(node, written, refusal, &mut self.events);
     }
