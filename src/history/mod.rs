@@ -16,6 +16,8 @@ mod sqlite;
 mod store;
 mod worker;
 
+/// The script by which back ends give places.
+pub use crate::broker::relay::redis::PLACE as PLACE_SCRIPT;
 pub use memory::Memory;
 pub use mysql::Address;
 pub use mysql::Mysql;

@@ -220,6 +220,7 @@ fn a_store_that_is_away_defers_or_refuses() {
             answer.command == "RECEIPT" && answer.header("stored") == "mysql"
         });
         await_stored(&redis);
+        two.await_up();
         keys(&redis).ask(&["DEL", &format!("ringway:stream:{{{NAME}}}")]);
         let mut reader = Client::session(&two, "reader");
         let receipt = subscribe(&mut reader, "history:1000");

@@ -82,7 +82,8 @@ impl Redis {
                     link.ask_slots(now.instant);
                 }
             }
-            (Part::Publisher, _) | (Part::Subscriber, None) => {}
+            (Part::Publisher, Some(node)) => self.publisher.note_link(node),
+            (Part::Publisher | Part::Subscriber, None) => {}
         }
     }
 

@@ -5,6 +5,7 @@
 //! give places may be run again, and are.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,6 +87,8 @@ pub(super) struct Publisher {
     flying: BTreeMap<u16, (NodeId, usize)>,
     /// Of all entries, those that are to get a place.
     places_count: usize,
+    /// Nodes whose link has not been given the place script.
+    unscripted: BTreeSet<NodeId>,
     round_trips: Vec<Duration>,
 }
 
@@ -101,6 +104,7 @@ impl Publisher {
             unanswered: BTreeMap::new(),
             flying: BTreeMap::new(),
             places_count: 0,
+            unscripted: BTreeSet::new(),
             round_trips: Vec::new(),
         }
     }
@@ -116,6 +120,11 @@ impl Publisher {
 
     pub(super) fn unanswered_count(&self) -> usize {
         self.unanswered.values().sum()
+    }
+
+    /// Node `node` has a new link.
+    pub(super) fn note_link(&mut self, node: NodeId) {
+        self.unscripted.insert(node);
     }
 
     /// Entries that are to get a place and have not been answered.
@@ -177,6 +186,7 @@ impl Publisher {
         node: NodeId,
         out: &mut Vec<u8>,
         bytes_max: usize,
+        whole: impl Fn(&[u8]) -> Option<Vec<u8>>,
         sent: &mut impl FnMut(bool, Written),
     ) {
         while out.len() < bytes_max && self.wants_transmit(node) {
@@ -187,7 +197,10 @@ impl Publisher {
             if entry.is_asking {
                 resp::push_command(out, &[b"ASKING"]);
             }
-            out.extend_from_slice(&entry.command);
+            // The first on a link brings its script, so that what comes behind it is not done first.
+            let is_first = matches!(entry.kind, Kind::Place(_)) && self.unscripted.remove(&node);
+            let command = if is_first { whole(&entry.command) } else { None };
+            out.extend_from_slice(command.as_deref().unwrap_or(&entry.command));
             let (token, slot, is_asking) = (entry.token, entry.slot, entry.is_asking);
             let kind = entry.kind.clone();
             if self.mode == Mode::Sharded {

@@ -60,7 +60,7 @@ impl Redis {
                 });
             }
             (Part::Publisher, Some(node)) if is_up => {
-                if let Some(history) = history {
+                if let Some(history) = history.as_mut() {
                     let asks_bytes_max = out.len() + ASKS_BYTES_MAX;
                     history.asks.transmit(node, routes, out, asks_bytes_max, &mut |ask| {
                         link.expect(now, Expect::Ask(ask));
@@ -71,6 +71,7 @@ impl Redis {
                     node,
                     out,
                     TRANSMIT_BYTES_MAX,
+                    |command| history.as_ref().and_then(|it| it.whole(command)),
                     &mut |is_asking, written| {
                         if is_asking {
                             link.expect(now, Expect::Asking);

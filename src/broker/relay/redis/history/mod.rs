@@ -109,6 +109,11 @@ impl History {
         self.seen.insert(channel.into(), place);
     }
 
+    /// The same command with its script in place of the name.
+    pub(super) fn whole(&self, command: &[u8]) -> Option<Vec<u8>> {
+        self.scripts.whole(command)
+    }
+
     /// Whether nobody waits for anything.
     pub(super) fn is_empty(&self) -> bool {
         let is_quiet = self.ledger.waiting_count() == 0 && self.asks.is_empty();
