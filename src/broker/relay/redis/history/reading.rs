@@ -17,6 +17,7 @@ use crate::broker::relay::redis::history::Ask;
 use crate::broker::relay::redis::history::asks::What;
 use crate::broker::relay::redis::history::readings::Step;
 use crate::broker::relay::redis::history::readings::Streamed;
+use crate::broker::relay::redis::history::readings::place_of;
 use crate::broker::relay::redis::history::tracks::Arrival;
 use crate::broker::relay::redis::link::Fault;
 use crate::broker::relay::redis::link::LinkId;
@@ -403,12 +404,6 @@ impl Redis {
         }
         self.events.extend(healed.tokens.into_iter().map(Event::Settled));
     }
-}
-
-/// The place of an entry's id.
-fn place_of(id: &str) -> Option<Place> {
-    let (epoch, seq) = id.split_once('-')?;
-    Some(Place { epoch: epoch.parse().ok()?, seq: seq.parse().ok()? })
 }
 
 impl topology::Routes {
