@@ -224,6 +224,7 @@ impl Room<'_> {
         self.judge_view(&view, figures).map_err(|(place, what)| {
             let mut told = self.at_event(who, nearest(who, place).unwrap_or(end), what);
             told.around.extend(self.near(place));
+            told.around.push(format!("heard: {}", self.heard_by(place)));
             told
         })
     }
@@ -303,6 +304,19 @@ impl Room<'_> {
         let mark = |at: usize| if at == index { ">" } else { " " };
         let around = shown.map(|(at, event)| format!("{} {event}", mark(at))).collect();
         Violation { what: format!("{name} in room {room}: {what}"), around }
+    }
+
+    /// Who else heard what is at a place, and when last.
+    fn heard_by(&self, place: Place) -> String {
+        let when = |it: &Listener| {
+            let heard = it.events.iter().rev().find_map(|event| match event {
+                Event::Heard(at, found, _) if *found == place => Some(*at),
+                Event::Heard(..) | Event::Asked(..) | Event::Answered(..) | Event::Left(_) => None,
+            });
+            Some(format!("{} at {} us", it.name, heard?))
+        };
+        let listeners = self.history.listeners.iter().filter(|it| it.room == self.number);
+        listeners.filter_map(when).collect::<Vec<_>>().join(", ")
     }
 
     fn around(&self, place: Place, what: String) -> Violation {
