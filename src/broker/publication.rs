@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 
 use crate::broker::router::Delivery;
 use crate::proto::stomp;
+use crate::stdx::planted;
+use crate::stdx::planted::Duty;
 use crate::stdx::time::Instant;
 
 /// Headers of a SEND that are the server's business and never reach a receiver.
@@ -127,6 +129,7 @@ impl Publication {
             forwarded_by: is_stream.then(|| origin.session.into()),
             history: has_history.then(|| {
                 let key = frame.headers.get("idempotency-key");
+                let key = key.filter(|_| !planted::lacks(Duty::Deduplication));
                 let key = key.map(|key| format!("{}\0{key}", origin.scope).into_boxed_str());
                 Box::new(Historic::new(key))
             }),

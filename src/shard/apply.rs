@@ -258,7 +258,9 @@ impl Shard {
         let Some(owed) = self.owed.get_mut(&token) else {
             let refusal = match answer {
                 Answer::Refused(refusal) => Some(refusal),
-                Answer::Done | Answer::Stored(_) | Answer::Recovered(..) => None,
+                Answer::Done | Answer::Stored(_) | Answer::Deferred(_) | Answer::Recovered(..) => {
+                    None
+                }
             };
             return self.inquiries.sayings.answer(token, refusal);
         };

@@ -14,6 +14,7 @@ use crate::broker::relay::redis::history::Ask;
 use crate::broker::relay::redis::history::asks::What;
 use crate::broker::relay::redis::history::readings::Step;
 use crate::broker::relay::redis::history::readings::Streamed;
+use crate::broker::relay::redis::history::readings::place_of;
 use crate::broker::relay::redis::link::Fault;
 use crate::broker::relay::redis::link::LinkId;
 use crate::broker::relay::redis::names;
@@ -283,12 +284,6 @@ impl Redis {
         };
         Some(Answer { streamed, end, broken })
     }
-}
-
-/// The place of an entry's id.
-fn place_of(id: &str) -> Option<Place> {
-    let (epoch, seq) = id.split_once('-')?;
-    Some(Place { epoch: epoch.parse().ok()?, seq: seq.parse().ok()? })
 }
 
 impl topology::Routes {

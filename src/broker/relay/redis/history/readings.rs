@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::broker::publication::Place;
 use crate::broker::publication::Publication;
 use crate::broker::relay::Page;
 use crate::broker::relay::Query;
@@ -40,6 +41,8 @@ struct Reading {
     told: Option<Box<str>>,
     /// The store is read to its end first.
     is_in_store: bool,
+    /// The place before the first that the store has given, of which perhaps nothing was taken.
+    floor: Option<Place>,
     is_broken: bool,
 }
 
@@ -74,8 +77,13 @@ impl Readings {
             query,
             told: None,
             is_in_store: false,
+            floor: None,
             is_broken: false,
         });
+        let query = match query {
+            Query::After(place) => Query::After(reading.floor.map_or(place, |it| place.max(it))),
+            Query::Last(_) | Query::Since(_) => query,
+        };
         reading.query = query;
         if reading.is_in_store {
             self.reads.push_back(Read { token, channel: Arc::clone(channel), query });
@@ -150,9 +158,16 @@ impl Readings {
             let (channel, query) = (Arc::clone(&reading.channel), reading.query);
             return Some(Step::Stream(channel, query, reading.told.clone()));
         };
-        reading.is_in_store = !page.is_end;
-        // What is behind the store's end is in the stream.
-        let (records, is_known) = (page.records.clone(), page.is_known);
+        // From the stream's oldest entry on the store may have holes that others are about to fill:
+        // what is there is read from the stream.
+        let oldest = reading.told.as_deref().and_then(place_of);
+        let is_before =
+            |it: &Arc<Publication>| oldest.is_none_or(|oldest| it.place() < Some(oldest));
+        let count = page.records.partition_point(is_before);
+        reading.is_in_store = !page.is_end && count == page.records.len();
+        let first = page.records.first().and_then(|it| it.place());
+        reading.floor = first.map(|it| Place { seq: it.seq.saturating_sub(1), ..it });
+        let (records, is_known) = (page.records[..count].to_vec(), page.is_known);
         let is_broken = std::mem::take(&mut reading.is_broken);
         let page = Page { records, is_end: false, is_known, is_broken };
         Some(Step::Done(Arc::clone(&reading.channel), page))
@@ -161,4 +176,10 @@ impl Readings {
     pub(super) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
+}
+
+/// The place of an entry's id.
+pub(super) fn place_of(id: &str) -> Option<Place> {
+    let (epoch, seq) = id.split_once('-')?;
+    Some(Place { epoch: epoch.parse().ok()?, seq: seq.parse().ok()? })
 }
