@@ -18,4 +18,5 @@ pub mod relay;
 pub mod router;
 pub mod seats;
 pub mod session;
+mod stored;
 pub mod table;

@@ -45,18 +45,18 @@ pub enum RouteTo {
 /// The route table in the order of the configuration: the first match wins.
 #[derive(Debug)]
 pub struct Router {
-    routes: Vec<Route>,
+    pub(super) routes: Vec<Route>,
     schemas: Vec<Option<Schema>>,
     destination_bytes_max: usize,
 }
 
 #[derive(Debug)]
-struct Route {
+pub(super) struct Route {
     matcher: Regex,
     to: To,
     history: bool,
     /// Matches where it leads, when that is stored.
-    stored: Option<Regex>,
+    pub(super) stored: Option<Regex>,
 }
 
 #[derive(Debug)]
@@ -215,21 +215,6 @@ impl Router {
             return Ok(Delivery { has_history: route.history, ..delivery });
         }
         Err(Refusal::new(Code::NoRoute, format!("no route takes {destination}")))
-    }
-
-    /// Whether a route with a history leads to this channel.
-    #[must_use]
-    pub fn is_stored(&self, channel: &str) -> bool {
-        // A user's channel stands in routes by its destination.
-        let written;
-        let destination = match channel.strip_prefix("user.") {
-            Some(rest) => {
-                written = format!("/user/{rest}");
-                &written
-            }
-            None => channel,
-        };
-        self.routes.iter().any(|it| it.stored.as_ref().is_some_and(|it| it.is_match(destination)))
     }
 
     /// Whether `destination` is one at all.

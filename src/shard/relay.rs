@@ -18,7 +18,7 @@ use crate::broker::relay::redis::State;
 use crate::broker::relay::redis::Taken;
 use crate::metrics::IS_METERED;
 use crate::metrics::RelayDropped;
-use crate::shard::apply::Answer;
+use crate::shard::answer::Answer;
 use crate::shard::state::Shard;
 use crate::shard::state::TICK;
 use crate::stdx::time::Instant;

@@ -32,7 +32,7 @@ use crate::history::Read;
 use crate::history::Said;
 use crate::metrics::Replayed;
 use crate::proto::stomp::Version;
-use crate::shard::apply::Answer;
+use crate::shard::answer::Answer;
 use crate::shard::connection::ConnectionId;
 use crate::shard::state::Shard;
 use crate::shard::watch::Watch;

@@ -201,7 +201,7 @@ pub(super) struct Owed {
     /// The first of the things that was refused.
     pub(super) refusal: Option<Refusal>,
     /// What the last of them was answered with.
-    pub(super) answer: crate::shard::apply::Answer,
+    pub(super) answer: crate::shard::answer::Answer,
     /// Whether it was for one thing alone.
     pub(super) is_single: bool,
 }

@@ -2,7 +2,7 @@
 
 use crate::broker::relay::Token;
 use crate::broker::relay::redis::Redis;
-use crate::broker::relay::redis::publisher::Kind;
+use crate::broker::relay::redis::entry::Kind;
 use crate::proto::resp;
 use crate::stdx::time::Instant;
 

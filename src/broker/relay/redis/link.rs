@@ -12,10 +12,10 @@ use std::net::SocketAddr;
 
 use crate::broker::relay::redis::batch::Batch;
 use crate::broker::relay::redis::counts::cleaned;
+use crate::broker::relay::redis::entry::Written;
 use crate::broker::relay::redis::history::Ask;
 use crate::broker::relay::redis::options::Address;
 use crate::broker::relay::redis::options::Options;
-use crate::broker::relay::redis::publisher::Written;
 use crate::proto::resp;
 use crate::proto::resp::Value;
 use crate::stdx::time::Instant;

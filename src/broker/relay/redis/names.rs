@@ -35,8 +35,8 @@ pub(super) fn name_of(mode: Mode, channel: &str) -> String {
     name
 }
 
-/// What is known of the history of the channel that Redis calls `name`. All keys of one history have
-/// that name as their hash tag, so in a cluster they have the slot of the channel.
+/// What is known of the history of the channel that Redis calls `name`. All keys of one history
+/// have that name as their hash tag, so in a cluster they have the slot of the channel.
 pub(super) fn state_of(name: &str) -> String {
     format!("ringway:history:{{{name}}}")
 }

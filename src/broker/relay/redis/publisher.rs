@@ -1,20 +1,22 @@
 //! What waits to be written and what was written and not answered.
 //!
 //! An entry is written at most once: what a lost link has not answered is refused as unknown. Only
-//! an answer that says "not here" sends an entry on, to the node that has its slot now. Scripts that
-//! give places may be run again, and are.
+//! an answer that says "not here" sends an entry on, to the node that has its slot now. Scripts
+//! that give places may be run again, and are.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::broker::publication::Publication;
 use crate::broker::refusal::Code;
 use crate::broker::refusal::Refusal;
 use crate::broker::relay::Event;
 use crate::broker::relay::Token;
+use crate::broker::relay::redis::entry::ENTRY_BYTES;
+use crate::broker::relay::redis::entry::Entry;
+use crate::broker::relay::redis::entry::Kind;
+use crate::broker::relay::redis::entry::Written;
 use crate::broker::relay::redis::options::Mode;
 use crate::broker::relay::redis::options::Options;
 use crate::broker::relay::redis::topology::NodeId;
@@ -25,48 +27,8 @@ use crate::stdx::time::Instant;
 /// Most entries that one node has to answer; with it at the longest round trip there is, about a
 /// million a second.
 const UNANSWERED_MAX: usize = 16 * 1024;
-/// Bytes of an entry beside those of its command.
-const ENTRY_BYTES: usize = 64;
 /// Round trips that nobody has taken; further ones are not measured.
 const ROUND_TRIPS_MAX: usize = 4096;
-
-/// What a command is for.
-#[derive(Clone, Debug)]
-pub(super) enum Kind {
-    /// PUBLISH or SPUBLISH; an integer answers it.
-    Publish,
-    /// XADD; a stream's id answers it.
-    Append,
-    /// The script that gives this a place, which may be run again.
-    Place(Arc<Publication>),
-}
-
-/// One command that waits.
-#[derive(Debug)]
-pub(super) struct Entry {
-    /// Place in the order of all entries.
-    number: u64,
-    token: Option<Token>,
-    queued_at: Instant,
-    slot: u16,
-    /// At a node that does not own the slot yet, ASKING goes before it.
-    is_asking: bool,
-    /// It was written before, and not answered.
-    is_unsure: bool,
-    kind: Kind,
-    command: Box<[u8]>,
-}
-
-/// One command that was written.
-#[derive(Debug)]
-pub(super) struct Written {
-    token: Option<Token>,
-    written_at: Instant,
-    slot: u16,
-    pub(super) kind: Kind,
-    /// Kept where a cluster may send it on, or where it may be written again.
-    entry: Option<Entry>,
-}
 
 /// The entries of one core.
 ///
@@ -438,11 +400,5 @@ impl Publisher {
                 assert!(flying_count == self.unanswered_count());
             }
         }
-    }
-}
-
-impl Entry {
-    fn bytes(&self) -> usize {
-        self.command.len() + ENTRY_BYTES
     }
 }
