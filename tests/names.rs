@@ -12,6 +12,8 @@ use regex::Regex;
 use ringway::config::catalogue;
 use ringway::config::catalogue::KNOBS;
 use ringway::metrics::CloseCode;
+use ringway::metrics::HistoryFailure;
+use ringway::metrics::Replayed;
 use ringway::metrics::catalogue::ConnectionError;
 use ringway::metrics::catalogue::Driver;
 use ringway::metrics::catalogue::Handshake;
@@ -244,6 +246,8 @@ fn values(series: &Series) -> Option<Vec<&'static str>> {
         "websocket_refusals_total" => texts::<Refusal>(),
         "websocket_io_driver_info" => texts::<Driver>(),
         "websocket_relay_dropped_total" => texts::<RelayDropped>(),
+        "websocket_history_failures_total" => texts::<HistoryFailure>(),
+        "websocket_history_replays_total" => texts::<Replayed>(),
         _ => return None,
     })
 }

@@ -2,7 +2,9 @@
 //! counts: unlike times they are the same on a busy machine.
 //!
 //! `cargo bench -p ringway-bench --bench instructions` compares and exits 1 beyond the threshold;
-//! with `-- --update` it writes the counts anew. Another compiler, C library or CPU counts
+//! with `-- --update` it writes the counts anew. With `--features unmetered`, where nothing is
+//! counted or logged, `-- --bare FILE --update` writes what a turn costs then; `-- --bare FILE`
+//! holds what it costs by default against that. Another compiler, C library or CPU counts
 //! otherwise: then only a large change is a failure, and the counts are to be renewed in a commit
 //! of their own.
 
@@ -11,11 +13,13 @@ mod paths;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser;
+use ringway::metrics::IS_METERED;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -26,12 +30,18 @@ const THRESHOLD_PERCENT: f64 = 1.0;
 /// The same where compiler, C library or CPU are others than those of the committed counts.
 const ELSEWHERE_PERCENT: f64 = 20.0;
 
+/// What metrics and logs may add to a message at their defaults, in percent.
+const METRICS_PERCENT: f64 = 2.0;
+
 /// Counts instructions of hot paths.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Write the counts instead of comparing them.
     #[arg(long)]
     update: bool,
+    /// Compare with the counts of a build that counts and logs nothing, or write them.
+    #[arg(long, value_name = "FILE")]
+    bare: Option<PathBuf>,
     /// Only paths whose names hold this.
     filter: Option<String>,
     /// Makes these many calls of the path that is named: what callgrind runs.
@@ -57,6 +67,9 @@ fn main() -> anyhow::Result<ExitCode> {
         let name = arguments.filter.as_deref().unwrap_or_default();
         return run(name, calls_count).map(|()| ExitCode::SUCCESS);
     }
+    if let Some(file) = &arguments.bare {
+        return compare_with_bare(file, arguments.update);
+    }
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("instructions/counts.json");
     let committed: Counts = match std::fs::read_to_string(&file) {
         Ok(text) => serde_json::from_str(&text).context("the committed counts are damaged")?,
@@ -72,7 +85,7 @@ fn main() -> anyhow::Result<ExitCode> {
         if arguments.filter.as_ref().is_some_and(|part| !name.contains(part.as_str())) {
             continue;
         }
-        let count = (count(name, 2 * CALLS_COUNT)? - count(name, CALLS_COUNT)?) / CALLS_COUNT;
+        let count = count_of_one(name)?;
         counts.instructions.insert((*name).to_owned(), count);
         let before = committed.instructions.get(*name).copied();
         let change = before.map(|before| 100.0 * (count as f64 / before as f64 - 1.0));
@@ -98,6 +111,29 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     writeln!(output, "{passed_count} passed, {failed_count} failed")?;
     Ok(if failed_count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What metrics and logs cost: the metered path in this build against that in one without them.
+fn compare_with_bare(file: &Path, is_update: bool) -> anyhow::Result<ExitCode> {
+    let count = count_of_one(paths::METERED)?;
+    if is_update {
+        anyhow::ensure!(!IS_METERED, "this build counts: make it with --features unmetered");
+        std::fs::write(file, count.to_string())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    anyhow::ensure!(IS_METERED, "this build counts nothing");
+    let bare: u64 = std::fs::read_to_string(file)?.trim().parse()?;
+    let percent = 100.0 * (count as f64 / bare as f64 - 1.0);
+    let is_good = 0.0 < percent && percent <= METRICS_PERCENT;
+    let mut output = std::io::stdout().lock();
+    writeln!(output, "{}: {count} instructions, {bare} without metrics and logs", paths::METERED)?;
+    writeln!(output, "metrics and logs cost {percent:.2} %, {METRICS_PERCENT} % are allowed")?;
+    writeln!(output, "{} passed, {} failed", u8::from(is_good), u8::from(!is_good))?;
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn count_of_one(name: &str) -> anyhow::Result<u64> {
+    Ok((count(name, 2 * CALLS_COUNT)? - count(name, CALLS_COUNT)?) / CALLS_COUNT)
 }
 
 fn run(name: &str, calls_count: u64) -> anyhow::Result<()> {

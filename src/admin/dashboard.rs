@@ -48,8 +48,8 @@ mod tests {
 
     use crate::metrics;
     use crate::metrics::Driver;
+    use crate::metrics::HistoryCounters;
     use crate::metrics::Info;
-    use crate::metrics::ShardCounters;
 
     #[test]
     fn the_page_is_whole_and_asks_nobody_else() {
@@ -73,7 +73,7 @@ mod tests {
         names.retain(|it| *it != "websocket_" && *it != "websocket_drain_");
         assert!(10 < names.len());
         let info = Info { driver: Driver::Epoll };
-        let page = metrics::render(&[Arc::new(ShardCounters::default())], &info);
+        let page = metrics::render(&[Arc::default()], &HistoryCounters::default(), &info);
         for name in names {
             assert!(page.contains(&format!("# TYPE {name} ")), "{name} is not ours");
         }

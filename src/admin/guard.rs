@@ -4,7 +4,6 @@
 use axum::extract::Request;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::http::Method;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::header::HOST;
@@ -13,6 +12,7 @@ use axum::http::header::WWW_AUTHENTICATE;
 use axum::middleware::Next;
 use axum::response::IntoResponse;
 use axum::response::Response;
+use serde_json::Value;
 use serde_json::json;
 
 use crate::admin::Tokens;
@@ -24,19 +24,30 @@ pub(super) struct Failure {
     pub(super) status: StatusCode,
     pub(super) code: &'static str,
     pub(super) text: String,
+    /// What was done all the same.
+    pub(super) done: Vec<(&'static str, Value)>,
 }
 
 impl Failure {
     pub(super) fn new(status: StatusCode, code: &'static str, text: impl Into<String>) -> Self {
-        Self { status, code, text: text.into() }
+        Self { status, code, text: text.into(), done: Vec::new() }
+    }
+
+    /// Tells of something that was done, beside the error.
+    pub(super) fn with(mut self, name: &'static str, value: Value) -> Self {
+        self.done.push((name, value));
+        self
     }
 }
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let body = json!({ "error": { "code": self.code, "message": self.text } }).to_string();
-        let mut response =
-            (self.status, [(CONTENT_TYPE, "application/json")], body).into_response();
+        let mut body = json!({ "error": { "code": self.code, "message": self.text } });
+        for (name, value) in self.done {
+            body[name] = value;
+        }
+        let kind = [(CONTENT_TYPE, "application/json")];
+        let mut response = (self.status, kind, body.to_string()).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
             let value = axum::http::HeaderValue::from_static("Bearer");
             response.headers_mut().insert(WWW_AUTHENTICATE, value);
@@ -47,14 +58,14 @@ impl IntoResponse for Failure {
 
 /// Stands before each path of the API.
 pub(super) async fn guard(State(view): State<View>, request: Request, next: Next) -> Response {
-    let checked = check(&view.tokens.load(), request.method(), request.headers());
+    let checked = check(&view.tokens.load(), request.headers());
     match checked {
         Ok(()) => next.run(request).await,
         Err(failure) => failure.into_response(),
     }
 }
 
-fn check(tokens: &Tokens, method: &Method, headers: &HeaderMap) -> Result<(), Failure> {
+fn check(tokens: &Tokens, headers: &HeaderMap) -> Result<(), Failure> {
     let text = |name| headers.get(name).and_then(|it| it.to_str().ok());
     let forbidden = |text: &str| Failure::new(StatusCode::FORBIDDEN, "forbidden", text);
     let host = text(HOST.as_str()).unwrap_or("");
@@ -81,13 +92,25 @@ fn check(tokens: &Tokens, method: &Method, headers: &HeaderMap) -> Result<(), Fa
         }
         None => {}
     }
-    let content_type = text(CONTENT_TYPE.as_str()).unwrap_or("").split(';').next().unwrap_or("");
-    let is_json = content_type.trim().eq_ignore_ascii_case("application/json");
-    if method == Method::POST && !is_json {
-        let text = "send Content-Type: application/json";
-        return Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type", text));
-    }
     Ok(())
+}
+
+/// Stands before what changes something: a form that a page made a browser send is no JSON.
+pub(super) async fn json_only(request: Request, next: Next) -> Response {
+    match check_type(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(failure) => failure.into_response(),
+    }
+}
+
+fn check_type(headers: &HeaderMap) -> Result<(), Failure> {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or("");
+    let content_type = content_type.split(';').next().unwrap_or("");
+    if content_type.trim().eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let text = "send Content-Type: application/json";
+    Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type", text))
 }
 
 /// Whether a `Host` names this machine whatever a name server says.
@@ -112,7 +135,7 @@ mod tests {
         for (name, value) in lines {
             headers.insert(*name, value.parse().unwrap());
         }
-        let status = match check(&tokens, &Method::POST, &headers) {
+        let status = match check(&tokens, &headers).and_then(|()| check_type(&headers)) {
             Ok(()) => 200,
             Err(failure) => failure.status.as_u16(),
         };

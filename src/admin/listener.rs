@@ -21,8 +21,8 @@ use tokio::time::Sleep;
 
 /// Connections that may be open; a further one is closed without a word.
 const CONNECTIONS_MAX: usize = 512;
-/// How long one may be open.
-const LIFE: Duration = Duration::from_secs(10);
+/// How long one may be open: longer than the API waits for Redis.
+const LIFE: Duration = Duration::from_secs(15);
 
 /// A listener that bounds its connections.
 #[derive(Debug)]

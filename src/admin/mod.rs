@@ -7,6 +7,7 @@
 
 mod api;
 mod dashboard;
+mod extract;
 mod guard;
 mod listener;
 
@@ -32,6 +33,7 @@ use axum::routing::get;
 use crate::admin::guard::Failure;
 use crate::admin::listener::Bounded;
 use crate::metrics;
+use crate::metrics::HistoryCounters;
 use crate::metrics::Info;
 use crate::metrics::ShardCounters;
 use crate::metrics::health::Health;
@@ -43,6 +45,8 @@ use crate::shard::mailbox::Asks;
 pub struct View {
     /// The counters of every shard.
     pub counters: Arc<[Arc<ShardCounters>]>,
+    /// Those of the store of the history.
+    pub store: Arc<HistoryCounters>,
     /// The process's health.
     pub health: Arc<Health>,
     /// What `/metrics` says of the process.
@@ -175,7 +179,7 @@ async fn scrape(State(view): State<View>, headers: HeaderMap) -> Response {
         let body = "send the token of metrics.token: Authorization: Bearer …\n";
         return (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], body).into_response();
     }
-    let text = metrics::render(&view.counters, &view.info);
+    let text = metrics::render(&view.counters, &view.store, &view.info);
     ([(CONTENT_TYPE, metrics::text::CONTENT_TYPE)], text).into_response()
 }
 

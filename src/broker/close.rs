@@ -47,6 +47,8 @@ pub enum CloseReason {
     Expelled,
     /// Its user, or its address, has as many connections as it may have.
     Crowded,
+    /// The server is nearly full, and the tokens of its address were refused lately.
+    Full,
     /// The outbox reached its limit in bytes or time before the peer read it.
     SlowConsumer,
     /// All outboxes together reached their limit and this one was the fullest.
@@ -78,6 +80,7 @@ impl CloseReason {
             | Self::Expelled
             | Self::Crowded => 1008,
             Self::TokenStale => 4401,
+            Self::Full => 1013,
             Self::SlowConsumer | Self::OutboxTotal | Self::NoFirstFrame => 4500,
             Self::Internal => 1011,
         }
@@ -101,6 +104,7 @@ impl CloseReason {
             Self::TokenRefused => "the token is not accepted",
             Self::Expelled => "disconnected by an operator",
             Self::Crowded => "too many connections",
+            Self::Full => "the server is full, try again later",
             Self::SlowConsumer => "slow consumer",
             Self::OutboxTotal => "slow consumer: the server's outbox memory is full",
             Self::NoFirstFrame => "no CONNECT in time",
@@ -138,6 +142,7 @@ impl CloseReason {
             | Self::TokenStale
             | Self::TokenRefused
             | Self::Crowded
+            | Self::Full
             | Self::SlowConsumer
             | Self::OutboxTotal
             | Self::NoFirstFrame

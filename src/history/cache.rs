@@ -1,7 +1,7 @@
 //! Pages that were read lately: a crowd that comes back asks for the same ones.
 //!
 //! This process sees each write of its own, so a page is forgotten with the next one to its
-//! channel; and after a second, for what others may have done to the store.
+//! channel; and after some seconds, for what others may have done to the store.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::history::store::Query;
 
 const PAGES_MAX: usize = 512;
 const BYTES_MAX: usize = 32 << 20;
-const LIFE_MS: u64 = 1_000;
+const LIFE_MS: u64 = 5_000;
 
 /// The pages.
 #[derive(Debug, Default)]
@@ -52,7 +52,8 @@ impl Cache {
         }
     }
 
-    fn clear(&mut self, now_ms: u64) {
+    /// Forgets all: something else than a write has changed what the store has.
+    pub(super) fn clear(&mut self, now_ms: u64) {
         self.pages.clear();
         self.pages_count = 0;
         self.bytes = 0;
@@ -65,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_is_known_until_its_channel_is_written_to_or_a_second_has_passed() {
+    fn a_page_is_known_until_its_channel_is_written_to_or_seconds_have_passed() {
         let mut cache = Cache::default();
         let (a, b): (Arc<str>, Arc<str>) = ("/topic/a".into(), "/topic/b".into());
         let has = |cache: &mut Cache, now, channel: &str| {
@@ -74,11 +75,11 @@ mod tests {
         assert!(!has(&mut cache, 5_000, &a));
         cache.insert(&a, Query::Last(5), Arc::default());
         cache.insert(&b, Query::Last(5), Arc::default());
-        assert!(has(&mut cache, 5_999, &a) && has(&mut cache, 5_999, &b));
-        assert!(cache.get(5_999, &a, Query::Last(6)).is_none());
+        assert!(has(&mut cache, 9_999, &a) && has(&mut cache, 9_999, &b));
+        assert!(cache.get(9_999, &a, Query::Last(6)).is_none());
         cache.forget(&a);
-        assert!(!has(&mut cache, 5_999, &a) && has(&mut cache, 5_999, &b));
-        assert!(!has(&mut cache, 6_000, &b));
+        assert!(!has(&mut cache, 9_999, &a) && has(&mut cache, 9_999, &b));
+        assert!(!has(&mut cache, 10_000, &b));
         assert_eq!(cache.pages_count, 0);
         for number in 0..=PAGES_MAX {
             cache.insert(&a, Query::Last(u32::try_from(number).unwrap()), Arc::default());

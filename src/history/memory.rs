@@ -7,10 +7,12 @@ use std::sync::Arc;
 use crate::broker::publication::Place;
 use crate::broker::publication::Publication;
 use crate::history::store::Error;
+use crate::history::store::Forgotten;
 use crate::history::store::Opened;
 use crate::history::store::PAGE_COUNT;
 use crate::history::store::Page;
 use crate::history::store::Query;
+use crate::history::store::Retention;
 use crate::history::store::Store;
 
 /// What a publication costs besides its texts.
@@ -97,6 +99,34 @@ impl Store for Memory {
 
     fn tidy(&mut self, _now_ms: u64) -> Result<(), Error> {
         Ok(())
+    }
+
+    /// All in one step: it is a walk over what is in memory.
+    fn forget(&mut self, now_ms: u64, retention: Retention) -> Result<Forgotten, Error> {
+        let before_count = self.order.len();
+        let count_max = retention.count.map_or(usize::MAX, |it| usize::try_from(it).unwrap_or(0));
+        let is_old = |it: &Publication| {
+            retention.age_ms.is_some_and(|age| it.timestamp_ms.saturating_add(age) < now_ms)
+        };
+        let Self { channels, order, bytes, .. } = self;
+        order.retain(|channel| {
+            let Some(records) = channels.get_mut(channel) else { return false };
+            // The first entry of a channel is that of its oldest; with it the oldest goes.
+            let goes = |oldest: &mut Arc<Publication>| is_old(oldest);
+            let gone = if count_max < records.len() {
+                records.pop_front()
+            } else {
+                records.pop_front_if(goes)
+            };
+            let Some(gone) = gone else { return true };
+            *bytes -= size_of(&gone);
+            if records.is_empty() {
+                channels.remove(channel);
+            }
+            false
+        });
+        let count = before_count - order.len();
+        Ok(Forgotten { count: count as u64, is_done: true })
     }
 }
 

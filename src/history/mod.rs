@@ -2,14 +2,17 @@
 //!
 //! It knows publications and databases; it must never know shards, sessions or the configuration.
 //! One thread has the store ([`Worker`]); each shard reaches it over bounded queues ([`Port`]) and
-//! never waits for it. Read `store` (what a store is), `schema`, then `memory`, `sqlite` and
-//! `mysql`, then `port` and `worker`.
+//! never waits for it. Read `store` (what a store is), `schema`, then `memory`, `sqlite`, `mysql`
+//! and `rooms`, then `port`, `worker`, `reading` and `housekeeping`.
 #![forbid(unsafe_code)]
 
 mod cache;
+mod housekeeping;
 mod memory;
 mod mysql;
 mod port;
+mod reading;
+mod rooms;
 mod row;
 pub mod schema;
 mod sqlite;
@@ -26,9 +29,11 @@ pub use port::Read;
 pub use port::Said;
 pub use sqlite::Sqlite;
 pub use store::Error;
+pub use store::Forgotten;
 pub use store::Opened;
 pub use store::Page;
 pub use store::Query;
+pub use store::Retention;
 pub use store::Store;
 pub use worker::Surroundings;
 pub use worker::Worker;

@@ -1,5 +1,6 @@
 //! A store in MySQL or MariaDB, over one connection that is opened again when it is lost.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,15 +17,21 @@ use crate::broker::publication::Publication;
 use crate::broker::relay::KEY_LIFE_MS;
 use crate::broker::relay::KEYS_MAX;
 use crate::broker::relay::Kept;
+use crate::history::rooms::Rooms;
+use crate::history::rooms::STEP_MESSAGES;
+use crate::history::rooms::STEP_ROOMS;
+use crate::history::rooms::end_of;
 use crate::history::row::Row;
 use crate::history::row::headers_of;
 use crate::history::schema;
 use crate::history::schema::Dialect;
 use crate::history::store::Error;
+use crate::history::store::Forgotten;
 use crate::history::store::Opened;
 use crate::history::store::PAGE_COUNT;
 use crate::history::store::Page;
 use crate::history::store::Query;
+use crate::history::store::Retention;
 use crate::history::store::Store;
 
 /// How long the server may take for what it is asked.
@@ -61,13 +68,14 @@ pub struct Mysql {
     address: Address,
     runtime: Option<Runtime>,
     connection: Option<Conn>,
+    rooms: Rooms,
 }
 
 impl Mysql {
     /// The store in this database.
     #[must_use]
     pub fn new(address: Address) -> Self {
-        Self { address, runtime: None, connection: None }
+        Self { address, runtime: None, connection: None, rooms: Rooms::default() }
     }
 
     /// Connects and brings the schema up to date.
@@ -134,7 +142,15 @@ impl Store for Mysql {
     }
 
     fn append(&mut self, records: &[Arc<Publication>]) -> Result<(), Error> {
-        self.with(async |connection| append(connection, records).await)
+        let new = self.rooms.new_of(records);
+        let created_at = records.first().map_or(0, |it| it.timestamp_ms);
+        let rooms = &new;
+        self.with(async |connection| {
+            add_rooms(connection, rooms, created_at).await?;
+            append(connection, records).await
+        })?;
+        self.rooms.learn(new);
+        Ok(())
     }
 
     fn read(&mut self, channel: &str, query: Query) -> Result<Page, Error> {
@@ -144,6 +160,14 @@ impl Store for Mysql {
     fn tidy(&mut self, now_ms: u64) -> Result<(), Error> {
         let limit = now_ms.saturating_sub(KEY_LIFE_MS);
         self.with(async |connection| connection.exec_drop(schema::KEYS_OLD, (limit,)).await)
+    }
+
+    fn forget(&mut self, now_ms: u64, retention: Retention) -> Result<Forgotten, Error> {
+        let walked = self.rooms.walked;
+        let (forgotten, walked) =
+            self.with(async |connection| forget(connection, walked, now_ms, retention).await)?;
+        self.rooms.walked = walked;
+        Ok(forgotten)
     }
 }
 
@@ -187,6 +211,72 @@ async fn open(connection: &mut Conn, now_ms: u64) -> mysql_async::Result<Opened>
         Kept { channel: text(&channel), key: text(&key), place, timestamp_ms }
     });
     Ok(Opened { epoch, kept: kept.collect() })
+}
+
+/// Each by itself, so that none of them is locked while another is waited for.
+async fn add_rooms(
+    connection: &mut Conn,
+    rooms: &BTreeSet<&str>,
+    created_at: u64,
+) -> mysql_async::Result<()> {
+    for room in rooms {
+        let insert = schema::insert_room(Dialect::Mysql);
+        connection.exec_drop(insert, (room.as_bytes(), created_at)).await?;
+    }
+    Ok(())
+}
+
+/// One step behind the room `walked`: what it came to, and how far the walk is.
+async fn forget(
+    connection: &mut Conn,
+    mut walked: u64,
+    now_ms: u64,
+    retention: Retention,
+) -> mysql_async::Result<(Forgotten, u64)> {
+    let rooms: Vec<(u64, Vec<u8>)> = connection.exec(schema::ROOMS, (walked, STEP_ROOMS)).await?;
+    let mut count = 0;
+    for (id, destination) in &rooms {
+        let removed = forget_room(connection, destination, now_ms, retention).await?;
+        count += removed;
+        if STEP_MESSAGES as u64 <= removed {
+            // There may be more of it.
+            return Ok((Forgotten { count, is_done: false }, walked));
+        }
+        walked = *id;
+    }
+    let is_done = rooms.len() < STEP_ROOMS;
+    Ok((Forgotten { count, is_done }, if is_done { 0 } else { walked }))
+}
+
+async fn forget_room(
+    connection: &mut Conn,
+    destination: &[u8],
+    now_ms: u64,
+    retention: Retention,
+) -> mysql_async::Result<u64> {
+    let surplus = match retention.count {
+        None => None,
+        Some(count) => {
+            let found: Option<(u64, u64)> =
+                connection.exec_first(schema::BEFORE_LAST, (destination, count)).await?;
+            found.map(|(epoch, seq)| Place { epoch, seq })
+        }
+    };
+    let mut end = None;
+    // As a rule nothing is to be removed, and one row says so.
+    for count in [1, STEP_MESSAGES] {
+        let rows: Vec<(u64, u64, u64)> =
+            connection.exec(schema::OLDEST, (destination, count)).await?;
+        let rows = rows.into_iter().map(|(epoch, seq, at)| (Place { epoch, seq }, at));
+        end = end_of(&rows.collect::<Vec<_>>(), surplus, now_ms, retention);
+        if end.is_none() {
+            break;
+        }
+    }
+    let Some(end) = end else { return Ok(0) };
+    let upto = (destination, end.epoch, end.epoch, end.seq);
+    connection.exec_drop(schema::REMOVE, upto).await?;
+    Ok(connection.affected_rows())
 }
 
 async fn append(connection: &mut Conn, records: &[Arc<Publication>]) -> mysql_async::Result<()> {

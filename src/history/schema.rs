@@ -103,6 +103,22 @@ CREATE TABLE IF NOT EXISTS message_epoch (
   epoch INTEGER NOT NULL
 )",
     },
+    Migration {
+        number: 4,
+        mysql: "\
+CREATE TABLE IF NOT EXISTS rooms (
+  id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+  name VARBINARY(512) NOT NULL,
+  created_at BIGINT NOT NULL,
+  UNIQUE KEY rooms_name (name)
+) ENGINE=InnoDB",
+        sqlite: "\
+CREATE TABLE IF NOT EXISTS rooms (
+  id INTEGER PRIMARY KEY,
+  name BLOB NOT NULL UNIQUE,
+  created_at INTEGER NOT NULL
+)",
+    },
 ];
 
 /// All migrations as a script that may be run again.
@@ -148,6 +164,20 @@ pub(super) const BEFORE_LAST: &str = "SELECT epoch, seq FROM messages WHERE dest
 pub(super) const HAS: &str =
     "SELECT seq FROM messages WHERE destination = ? AND epoch = ? AND seq = ?";
 
+pub(super) const ROOMS: &str = "SELECT id, name FROM rooms WHERE id > ? ORDER BY id LIMIT ?";
+/// The first so many.
+pub(super) const OLDEST: &str = "SELECT epoch, seq, created_at FROM messages \
+    WHERE destination = ? ORDER BY epoch, seq LIMIT ?";
+/// Up to a place, whose epoch is given twice.
+pub(super) const REMOVE: &str = "DELETE FROM messages \
+    WHERE destination = ? AND (epoch < ? OR (epoch = ? AND seq <= ?))";
+
+/// Makes sure that a destination has its row.
+pub(super) fn insert_room(dialect: Dialect) -> String {
+    let insert = "INSERT INTO rooms (name, created_at) VALUES (?, ?)";
+    format!("{insert}{}", unless_there(dialect))
+}
+
 /// Stores so many rows of `messages`; those that are there stay as they are. In MySQL that is so of
 /// one row only, and many of which one is there are an error.
 ///
@@ -157,10 +187,17 @@ pub(super) const HAS: &str =
 pub(super) fn insert(dialect: Dialect, count: usize) -> String {
     let then = match dialect {
         Dialect::Mysql if 1 < count => "",
-        Dialect::Mysql => " ON DUPLICATE KEY UPDATE id = id",
-        Dialect::Sqlite => " ON CONFLICT DO NOTHING",
+        Dialect::Mysql | Dialect::Sqlite => unless_there(dialect),
     };
     format!("{INSERT}{}{then}", tuples(count, COLUMNS))
+}
+
+/// Leaves a row with an `id` as it stands.
+fn unless_there(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Mysql => " ON DUPLICATE KEY UPDATE id = id",
+        Dialect::Sqlite => " ON CONFLICT DO NOTHING",
+    }
 }
 
 /// Stores so many keys; one whose life had ended is used anew.

@@ -1,5 +1,6 @@
 //! A store in one SQLite file, each commit on disk before it is answered.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,15 +17,21 @@ use crate::broker::publication::Publication;
 use crate::broker::relay::KEY_LIFE_MS;
 use crate::broker::relay::KEYS_MAX;
 use crate::broker::relay::Kept;
+use crate::history::rooms::Rooms;
+use crate::history::rooms::STEP_MESSAGES;
+use crate::history::rooms::STEP_ROOMS;
+use crate::history::rooms::end_of;
 use crate::history::row::Row;
 use crate::history::row::headers_of;
 use crate::history::schema;
 use crate::history::schema::Dialect;
 use crate::history::store::Error;
+use crate::history::store::Forgotten;
 use crate::history::store::Opened;
 use crate::history::store::PAGE_COUNT;
 use crate::history::store::Page;
 use crate::history::store::Query;
+use crate::history::store::Retention;
 use crate::history::store::Store;
 
 /// How long another process may hold the file.
@@ -35,13 +42,14 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Sqlite {
     path: PathBuf,
     connection: Option<Connection>,
+    rooms: Rooms,
 }
 
 impl Sqlite {
     /// The store in this file.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
-        Self { path, connection: None }
+        Self { path, connection: None, rooms: Rooms::default() }
     }
 
     /// Opens the file and brings its schema up to date.
@@ -75,7 +83,10 @@ impl Store for Sqlite {
     }
 
     fn append(&mut self, records: &[Arc<Publication>]) -> Result<(), Error> {
-        append(self.connection()?, records).map_err(error)
+        let new = self.rooms.new_of(records);
+        append(self.connection()?, records, &new).map_err(error)?;
+        self.rooms.learn(new);
+        Ok(())
     }
 
     fn read(&mut self, channel: &str, query: Query) -> Result<Page, Error> {
@@ -85,6 +96,14 @@ impl Store for Sqlite {
     fn tidy(&mut self, now_ms: u64) -> Result<(), Error> {
         let limit = signed(now_ms.saturating_sub(KEY_LIFE_MS));
         self.connection()?.execute(schema::KEYS_OLD, [limit]).map(drop).map_err(error)
+    }
+
+    fn forget(&mut self, now_ms: u64, retention: Retention) -> Result<Forgotten, Error> {
+        let walked = self.rooms.walked;
+        let (forgotten, walked) =
+            forget(self.connection()?, walked, now_ms, retention).map_err(error)?;
+        self.rooms.walked = walked;
+        Ok(forgotten)
     }
 }
 
@@ -130,8 +149,19 @@ fn kept(transaction: &Transaction<'_>, now_ms: u64) -> rusqlite::Result<Vec<Kept
     Ok(kept)
 }
 
-fn append(connection: &mut Connection, records: &[Arc<Publication>]) -> rusqlite::Result<()> {
+fn append(
+    connection: &mut Connection,
+    records: &[Arc<Publication>],
+    new_rooms: &BTreeSet<&str>,
+) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
+    if !new_rooms.is_empty() {
+        let mut insert = transaction.prepare_cached(&schema::insert_room(Dialect::Sqlite))?;
+        let created_at = records.first().map_or(0, |it| signed(it.timestamp_ms));
+        for room in new_rooms {
+            insert.execute(params![room.as_bytes(), created_at])?;
+        }
+    }
     {
         let mut insert = transaction.prepare_cached(&schema::insert(Dialect::Sqlite, 1))?;
         let mut insert_key =
@@ -161,15 +191,78 @@ fn append(connection: &mut Connection, records: &[Arc<Publication>]) -> rusqlite
     transaction.commit()
 }
 
+/// One step behind the room `walked`: what it came to, and how far the walk is.
+fn forget(
+    connection: &Connection,
+    mut walked: u64,
+    now_ms: u64,
+    retention: Retention,
+) -> rusqlite::Result<(Forgotten, u64)> {
+    let rooms: Vec<(i64, Vec<u8>)> = connection
+        .prepare_cached(schema::ROOMS)?
+        .query_map(params![signed(walked), signed(STEP_ROOMS as u64)], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
+        .collect::<Result<_, _>>()?;
+    let mut count = 0;
+    for (id, destination) in &rooms {
+        let removed = forget_room(connection, destination, now_ms, retention)?;
+        count += removed as u64;
+        if STEP_MESSAGES <= removed {
+            // There may be more of it.
+            return Ok((Forgotten { count, is_done: false }, walked));
+        }
+        walked = unsigned(*id);
+    }
+    let is_done = rooms.len() < STEP_ROOMS;
+    Ok((Forgotten { count, is_done }, if is_done { 0 } else { walked }))
+}
+
+fn forget_room(
+    connection: &Connection,
+    destination: &[u8],
+    now_ms: u64,
+    retention: Retention,
+) -> rusqlite::Result<usize> {
+    let surplus = match retention.count {
+        None => None,
+        Some(count) => {
+            let mut statement = connection.prepare_cached(schema::BEFORE_LAST)?;
+            let found = statement.query_row(params![destination, count], place_of);
+            found.optional()?
+        }
+    };
+    let mut oldest = connection.prepare_cached(schema::OLDEST)?;
+    let mut end = |count: usize| {
+        let rows = oldest.query_map(params![destination, signed(count as u64)], |row| {
+            Ok((place_of(row)?, unsigned(row.get(2)?)))
+        })?;
+        let rows: Vec<_> = rows.collect::<rusqlite::Result<_>>()?;
+        Ok::<_, rusqlite::Error>(end_of(&rows, surplus, now_ms, retention))
+    };
+    // As a rule nothing is to be removed, and one row says so.
+    let (Some(_), Some(end)) = (end(1)?, end(STEP_MESSAGES)?) else { return Ok(0) };
+    let epoch = signed(end.epoch);
+    connection.prepare_cached(schema::REMOVE)?.execute(params![
+        destination,
+        epoch,
+        epoch,
+        signed(end.seq)
+    ])
+}
+
+/// The first two columns.
+fn place_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Place> {
+    Ok(Place { epoch: unsigned(row.get(0)?), seq: unsigned(row.get(1)?) })
+}
+
 fn read(connection: &Connection, channel: &str, query: Query) -> rusqlite::Result<Page> {
     let destination = channel.as_bytes();
     let (behind, is_known) = match query {
         Query::Last(0) => return Ok(Page { is_end: true, ..Page::default() }),
         Query::Last(count) => {
             let mut statement = connection.prepare_cached(schema::BEFORE_LAST)?;
-            let found = statement.query_row(params![destination, count], |row| {
-                Ok(Place { epoch: unsigned(row.get(0)?), seq: unsigned(row.get(1)?) })
-            });
+            let found = statement.query_row(params![destination, count], place_of);
             (found.optional()?.unwrap_or_default(), false)
         }
         Query::After(place) => (place, false),

@@ -44,6 +44,40 @@ pub trait Store: Send {
     ///
     /// [`Error::Away`] when it is not there.
     fn tidy(&mut self, now_ms: u64) -> Result<(), Error>;
+
+    /// Removes some of what is too old or too much, the oldest of a destination first: a short
+    /// step, which the next call continues.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Away`] when it is not there.
+    fn forget(&mut self, now_ms: u64, retention: Retention) -> Result<Forgotten, Error>;
+}
+
+/// What a store keeps; without both, everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Messages that are not older.
+    pub age_ms: Option<u64>,
+    /// So many messages of each destination.
+    pub count: Option<u32>,
+}
+
+impl Retention {
+    /// Whether nothing is ever removed.
+    #[must_use]
+    pub fn is_endless(&self) -> bool {
+        self.age_ms.is_none() && self.count.is_none()
+    }
+}
+
+/// What one step of removing came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Messages that were removed.
+    pub count: u64,
+    /// All destinations were looked at; the next step begins anew.
+    pub is_done: bool,
 }
 
 /// What a store says when it is there.
@@ -150,6 +184,8 @@ pub(super) mod tests {
         assert_eq!((places.len(), is_end), (8, true));
         assert_eq!(read(store, "/topic/b", Query::Last(9)).0, [(5, 1)]);
 
+        check_retention(store);
+
         let user = "user.a%2Fb/queue/x";
         store.append(&[said(user, 5, 1)]).unwrap();
         let page = store.read(user, Query::Last(1)).unwrap();
@@ -160,5 +196,47 @@ pub(super) mod tests {
         assert_eq!(found.content_type.as_deref(), Some("text/plain"));
         assert_eq!(found.timestamp_ms, 1_700_000_000_001);
         assert_eq!(found.headers, [(Box::from("x-own"), Box::from("1"))]);
+    }
+
+    /// Removes what is to be removed, in as many steps as it takes.
+    fn forget(store: &mut dyn Store, now_ms: u64, retention: Retention) -> u64 {
+        let mut count = 0;
+        loop {
+            let step = store.forget(now_ms, retention).unwrap();
+            count += step.count;
+            if step.is_done {
+                return count;
+            }
+        }
+    }
+
+    /// Told twice, the same is gone. `/topic/a` has 72 messages.
+    fn check_retention(store: &mut dyn Store) {
+        let at = |epoch, seq| Place { epoch, seq };
+        let now_ms = 1_700_000_000_000 + 71;
+        let many: Vec<_> = (1..=2_500).map(|seq| said("/topic/many", 5, seq)).collect();
+        store.append(&many).unwrap();
+        for number in 0..20 {
+            store.append(&[said(&format!("/topic/few.{number}"), 5, 100)]).unwrap();
+        }
+        assert_eq!(forget(store, now_ms, Retention::default()), 0);
+        // The age takes those up to 5:30 of both, and not 6:1, which is older than 5:70.
+        let age = Retention { age_ms: Some(40), count: None };
+        assert_eq!(forget(store, now_ms, age), 30 + 30 + 1);
+        assert_eq!(forget(store, now_ms, age), 0);
+        assert_eq!(read(store, "/topic/a", Query::After(at(0, 0))).0[0], (5, 31));
+        assert!(read(store, "/topic/b", Query::Last(1)).0.is_empty());
+        let (_, _, is_known) = read(store, "/topic/a", Query::Since(at(5, 30)));
+        assert!(!is_known);
+        let count = Retention { age_ms: None, count: Some(5) };
+        assert_eq!(forget(store, now_ms, count), 2_470 - 5 + 42 - 5);
+        let (places, _, is_known) = read(store, "/topic/a", Query::Since(at(5, 68)));
+        assert_eq!((places, is_known), (vec![(5, 69), (5, 70), (6, 1), (6, 2)], true));
+        let (places, ..) = read(store, "/topic/many", Query::Last(9));
+        assert_eq!((places.len(), places[0]), (5, (5, 2_496)));
+        assert_eq!(read(store, "/topic/few.7", Query::Last(9)).0, [(5, 100)]);
+        // What is written then has its place behind them.
+        store.append(&[said("/topic/b", 6, 1)]).unwrap();
+        assert_eq!(read(store, "/topic/b", Query::Last(9)).0, [(6, 1)]);
     }
 }

@@ -9,7 +9,6 @@
 //! that a long replay does not wait for the disk with each of its pages. A store that is away keeps
 //! what was collected for the next try.
 
-use std::collections::HashSet;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -18,16 +17,19 @@ use std::time::Duration;
 use crate::broker::publication::Publication;
 use crate::broker::relay::Stored;
 use crate::history::cache::Cache;
+use crate::history::housekeeping::FORGET_INTERVAL;
 use crate::history::port::Bell;
 use crate::history::port::Far;
 use crate::history::port::Port;
 use crate::history::port::Read;
 use crate::history::port::Said;
 use crate::history::store::Error;
-use crate::history::store::Page;
-use crate::history::store::Query;
+use crate::history::store::Retention;
 use crate::history::store::Store;
+use crate::metrics::HistoryCounters;
+use crate::metrics::HistoryFailure;
 use crate::stdx::random::Random;
+use crate::stdx::time::Instant;
 
 /// Publications of one transaction.
 const COMMIT_COUNT_MAX: usize = 512;
@@ -42,15 +44,18 @@ const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// How long the thread sleeps when nobody calls.
 const IDLE: Duration = Duration::from_secs(1);
-/// How often old keys are forgotten.
-const TIDY_INTERVAL_MS: u64 = 60_000;
-
 /// What the thread needs of the process around it.
 pub struct Surroundings {
     /// Wakes the shard of this index.
     pub wake: Box<dyn Fn(usize) + Send>,
     /// Milliseconds since the Unix epoch.
     pub unix_ms: Box<dyn Fn() -> u64 + Send>,
+    /// For how long things take.
+    pub instant: Box<dyn Fn() -> Instant + Send>,
+    /// Where the thread counts what it does.
+    pub counters: Arc<HistoryCounters>,
+    /// What the store keeps.
+    pub retention: Retention,
     /// Told when the store comes and goes.
     pub on_state: Box<dyn Fn(bool) + Send>,
     /// Seed of its chance.
@@ -67,21 +72,23 @@ impl fmt::Debug for Surroundings {
 
 /// The store, and the far ends of all ports.
 pub struct Worker {
-    store: Box<dyn Store>,
-    surroundings: Surroundings,
-    bell: Arc<Bell>,
-    shards: Vec<Far>,
+    pub(super) store: Box<dyn Store>,
+    pub(super) surroundings: Surroundings,
+    pub(super) bell: Arc<Bell>,
+    pub(super) shards: Vec<Far>,
     /// What the rings to the shards had no room for.
-    unsaid: Vec<VecDeque<Said>>,
+    pub(super) unsaid: Vec<VecDeque<Said>>,
     /// Collected and not known to be stored, in the order in which they are.
-    records: VecDeque<(usize, Arc<Publication>)>,
-    reads: Vec<(usize, Read)>,
-    cache: Cache,
-    is_up: bool,
-    is_opened: bool,
-    backoff: Duration,
-    random: Random,
-    tidied_at_ms: u64,
+    pub(super) records: VecDeque<(usize, Arc<Publication>)>,
+    pub(super) reads: Vec<(usize, Read)>,
+    pub(super) cache: Cache,
+    pub(super) is_up: bool,
+    pub(super) is_opened: bool,
+    pub(super) backoff: Duration,
+    pub(super) random: Random,
+    pub(super) tidied_at_ms: u64,
+    /// When the walk over what is too old or too much goes on; none until it begins again.
+    pub(super) forgets_at_ms: Option<u64>,
 }
 
 impl fmt::Debug for Worker {
@@ -113,6 +120,7 @@ impl Worker {
             backoff: BACKOFF_MIN,
             random: Random::new(surroundings.seed),
             tidied_at_ms: 0,
+            forgets_at_ms: None,
             surroundings,
         };
         (worker, ports)
@@ -132,14 +140,16 @@ impl Worker {
                 self.pause();
                 continue;
             }
+            if !is_ending {
+                self.tidy();
+            }
             self.collect();
             if self.records.is_empty() && self.reads.is_empty() {
                 self.speak();
                 if is_ending {
                     return;
                 }
-                self.tidy();
-                self.bell.wait(if self.owes() { COMMIT_LINGER } else { IDLE });
+                self.bell.wait(self.patience());
                 continue;
             }
             if self.records.len() < COMMIT_COUNT_MIN && self.reads.is_empty() {
@@ -160,6 +170,7 @@ impl Worker {
             Ok(opened) => {
                 self.backoff = BACKOFF_MIN;
                 self.is_up = true;
+                self.counters().up.set(1);
                 let stored = if self.is_opened {
                     Stored::Up
                 } else {
@@ -173,6 +184,7 @@ impl Worker {
                 true
             }
             Err(error) => {
+                self.counters().failures.of(HistoryFailure::Connect).add(1);
                 let again = self.backoff;
                 tracing::warn!(?again, "the store of the history is away: {error}");
                 false
@@ -181,7 +193,9 @@ impl Worker {
     }
 
     /// The store has failed: what was collected is kept for when it is back.
-    fn lose(&mut self, error: &Error) {
+    pub(super) fn lose(&mut self, failure: HistoryFailure, error: &Error) {
+        self.counters().failures.of(failure).add(1);
+        self.counters().up.set(0);
         tracing::warn!("the store of the history is lost: {error}");
         self.is_up = false;
         self.say_all(&Stored::Down);
@@ -207,6 +221,10 @@ impl Worker {
         for (index, read) in std::mem::take(&mut self.reads) {
             self.unsaid[index].push_back(Said::Page(read.token, None));
         }
+    }
+
+    pub(super) fn counters(&self) -> &HistoryCounters {
+        &self.surroundings.counters
     }
 
     fn collect(&mut self) {
@@ -239,12 +257,12 @@ impl Worker {
                     // One of them is to blame: alone it is found.
                     for _ in 0..count {
                         if let Err(error) = self.append_one() {
-                            return self.lose(&error);
+                            return self.lose(HistoryFailure::Commit, &error);
                         }
                     }
                 }
                 Err(Error::Rejected(why)) => self.reject(&why),
-                Err(error @ Error::Away(_)) => return self.lose(&error),
+                Err(error @ Error::Away(_)) => return self.lose(HistoryFailure::Commit, &error),
             }
         }
     }
@@ -262,7 +280,13 @@ impl Worker {
     /// Stores the first so many, and says so.
     fn append(&mut self, count: usize) -> Result<(), Error> {
         let batch: Vec<_> = self.records.iter().take(count).map(|(_, it)| Arc::clone(it)).collect();
+        let began_at = (self.surroundings.instant)();
         self.store.append(&batch)?;
+        let took = (self.surroundings.instant)().since(began_at);
+        let counters = self.counters();
+        counters.commit_time.observe(took);
+        counters.commits.add(1);
+        counters.stored.add(count as u64);
         let mut counts = vec![0; self.shards.len()];
         for (index, record) in self.records.drain(..count) {
             counts[index] += 1;
@@ -278,80 +302,18 @@ impl Worker {
     /// Gives up the first one.
     fn reject(&mut self, why: &str) {
         if let Some((index, record)) = self.records.pop_front() {
+            self.counters().failures.of(HistoryFailure::Rejected).add(1);
             tracing::warn!(id = %record.message_id, "the store cannot keep a message: {why}");
             self.unsaid[index].push_back(Said::Stored(Stored::Refused));
         }
     }
 
-    /// Reads what the records that wait do not change: pages of other channels, and those that are
-    /// behind a place and not the last.
-    fn read_ahead(&mut self) {
-        if self.records.is_empty() || self.reads.is_empty() {
-            return;
+    /// How long the thread sleeps when there is nothing to do.
+    fn patience(&self) -> Duration {
+        if self.owes() {
+            return COMMIT_LINGER;
         }
-        let written: HashSet<&str> = self.records.iter().map(|(_, it)| &*it.channel).collect();
-        let (written, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.reads)
-            .into_iter()
-            .partition(|(_, read)| written.contains(&*read.channel));
-        self.reads = others;
-        self.read();
-        for (index, read) in written {
-            let page = match read.query {
-                Query::Last(_) => None,
-                Query::Since(_) | Query::After(_) => self.page(&read),
-            };
-            match page.filter(|it| !it.is_end) {
-                Some(page) => self.unsaid[index].push_back(Said::Page(read.token, Some(page))),
-                None => self.reads.push((index, read)),
-            }
-        }
-        self.speak();
-    }
-
-    /// Reads what was asked for.
-    fn read(&mut self) {
-        for (index, read) in std::mem::take(&mut self.reads) {
-            let page = self.page(&read);
-            self.unsaid[index].push_back(Said::Page(read.token, page));
-        }
-    }
-
-    /// One page, read once for all who ask for the same; none when the store is away.
-    fn page(&mut self, read: &Read) -> Option<Arc<Page>> {
-        let now_ms = (self.surroundings.unix_ms)();
-        match self.cache.get(now_ms, &read.channel, read.query) {
-            Some(page) => Some(page),
-            None if self.is_up => self.read_one(&read.channel, read.query),
-            None => None,
-        }
-    }
-
-    fn read_one(&mut self, channel: &Arc<str>, query: Query) -> Option<Arc<Page>> {
-        match self.store.read(channel, query) {
-            Ok(page) => {
-                let page = Arc::new(page);
-                let is_lasting = !page.is_end || matches!(query, Query::Last(_));
-                if is_lasting || !self.surroundings.is_shared {
-                    self.cache.insert(channel, query, Arc::clone(&page));
-                }
-                Some(page)
-            }
-            Err(error) => {
-                self.lose(&error);
-                None
-            }
-        }
-    }
-
-    fn tidy(&mut self) {
-        let now_ms = (self.surroundings.unix_ms)();
-        if now_ms < self.tidied_at_ms + TIDY_INTERVAL_MS {
-            return;
-        }
-        self.tidied_at_ms = now_ms;
-        if let Err(error) = self.store.tidy(now_ms) {
-            self.lose(&error);
-        }
+        self.forgets_at_ms.map_or(IDLE, |_| FORGET_INTERVAL)
     }
 
     fn say_all(&mut self, stored: &Stored) {
@@ -365,7 +327,7 @@ impl Worker {
     }
 
     /// Moves what is to be said into the rings, as far as they have room.
-    fn speak(&mut self) {
+    pub(super) fn speak(&mut self) {
         for (index, unsaid) in self.unsaid.iter_mut().enumerate() {
             let said = &mut self.shards[index].said;
             let mut said_count = 0;
@@ -391,17 +353,23 @@ impl Worker {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::Ordering;
     use std::sync::mpsc;
 
     use super::*;
     use crate::broker::publication::Place;
     use crate::history::memory::Memory;
+    use crate::history::store::Forgotten;
     use crate::history::store::Opened;
+    use crate::history::store::Page;
+    use crate::history::store::Query;
     use crate::history::store::tests::said;
 
     /// A memory that does as it is told.
     struct Moody {
         memory: Memory,
+        forgets_count: u32,
         moods: mpsc::Receiver<&'static str>,
         calls: mpsc::Sender<String>,
     }
@@ -440,6 +408,14 @@ mod tests {
         fn tidy(&mut self, _now_ms: u64) -> Result<(), Error> {
             Ok(())
         }
+
+        fn forget(&mut self, now_ms: u64, retention: Retention) -> Result<Forgotten, Error> {
+            self.mood("forget".into())?;
+            let done = self.memory.forget(now_ms, retention)?;
+            // In two steps.
+            self.forgets_count += 1;
+            Ok(Forgotten { is_done: self.forgets_count.is_multiple_of(2), ..done })
+        }
     }
 
     struct World {
@@ -447,16 +423,24 @@ mod tests {
         port: Port,
         moods: mpsc::Sender<&'static str>,
         calls: mpsc::Receiver<String>,
+        now_ms: Arc<AtomicU64>,
     }
 
     fn world() -> World {
         let (moods, moods_end) = mpsc::channel();
         let (calls_start, calls) = mpsc::channel();
         let memory = Memory::new(1 << 20);
-        let store = Moody { memory, moods: moods_end, calls: calls_start };
+        let now_ms = Arc::new(AtomicU64::new(1_000_000));
+        let store = Moody { memory, forgets_count: 0, moods: moods_end, calls: calls_start };
         let surroundings = Surroundings {
             wake: Box::new(|_| {}),
-            unix_ms: Box::new(|| 1_000_000),
+            unix_ms: Box::new({
+                let now_ms = Arc::clone(&now_ms);
+                move || now_ms.load(Ordering::Relaxed)
+            }),
+            instant: Box::new(Instant::default),
+            counters: Arc::default(),
+            retention: Retention { age_ms: None, count: Some(2) },
             on_state: Box::new(|_| {}),
             seed: 1,
             is_shared: false,
@@ -467,7 +451,7 @@ mod tests {
         let mut port = ports.remove(0);
         assert!(matches!(port.poll_said(), Some(Said::Stored(Stored::Opened { .. }))));
         assert_eq!(calls.try_iter().collect::<Vec<_>>(), ["open"]);
-        World { worker, port, moods, calls }
+        World { worker, port, moods, calls, now_ms }
     }
 
     impl World {
@@ -512,6 +496,9 @@ mod tests {
             &["append 512", "append 88", "read"],
             &["Committed(512)", "Committed(88)", "page 7: Some(3)", "page 8: Some(3)"],
         );
+        let counters = world.worker.counters();
+        assert_eq!((counters.commits.get(), counters.stored.get()), (2, 600));
+        assert_eq!((counters.reads.get(), counters.shared.get()), (1, 1));
     }
 
     #[test]
@@ -565,6 +552,10 @@ mod tests {
             &["append 3", "append 1", "append 1", "append 1"],
             &["Committed(1)", "Refused", "Committed(1)"],
         );
+        let counters = world.worker.counters();
+        assert_eq!((counters.commits.get(), counters.stored.get()), (2, 2));
+        assert_eq!(counters.failures.of(HistoryFailure::Rejected).get(), 1);
+        assert_eq!(counters.failures.of(HistoryFailure::Commit).get(), 0);
     }
 
     #[test]
@@ -576,6 +567,35 @@ mod tests {
         world.port.send_reads(|| reads.next());
         world.turn();
         world.check(&["read"], &["Down", "page 1: None"]);
+    }
+
+    #[test]
+    fn what_is_too_much_is_forgotten_in_steps_and_again_after_a_minute() {
+        let mut world = world();
+        world.send(1..=5);
+        world.turn();
+        world.check(&["append 5"], &["Committed(5)"]);
+        let tidy = |world: &mut World, millis, calls: &[&str], patience| {
+            world.now_ms.fetch_add(millis, Ordering::Relaxed);
+            world.worker.tidy();
+            world.check(calls, &[]);
+            assert_eq!(world.worker.patience(), patience);
+        };
+        tidy(&mut world, 0, &[], FORGET_INTERVAL);
+        tidy(&mut world, 0, &["forget"], FORGET_INTERVAL);
+        tidy(&mut world, 49, &[], FORGET_INTERVAL);
+        tidy(&mut world, 1, &["forget"], IDLE);
+        tidy(&mut world, 1_000, &[], IDLE);
+        tidy(&mut world, 60_000, &[], FORGET_INTERVAL);
+        let page = world.worker.store.read("/topic/a", Query::Last(9)).unwrap();
+        assert_eq!(page.records.len(), 2);
+        assert_eq!(world.calls.try_iter().collect::<Vec<_>>(), ["read"]);
+        // A step that fails is a store that is lost, and the walk goes on when it is back.
+        world.moods.send("away").unwrap();
+        world.worker.tidy();
+        world.worker.speak();
+        world.check(&["forget"], &["Down"]);
+        assert!(!world.worker.is_up);
     }
 
     #[test]

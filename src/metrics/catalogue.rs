@@ -6,6 +6,7 @@
 
 use crate::metrics::auth;
 use crate::metrics::drain;
+use crate::metrics::history;
 use crate::metrics::relay;
 use crate::metrics::turn;
 
@@ -159,7 +160,7 @@ pub const IO_DRIVER: Series = series(
 );
 
 /// All series, in the order of the page.
-pub const SERIES: [Series; 43] = [
+pub const SERIES: [Series; 55] = [
     CONNECTIONS_ACTIVE,
     HANDSHAKES,
     TLS_HANDSHAKES,
@@ -202,6 +203,18 @@ pub const SERIES: [Series; 43] = [
     relay::COMMANDS,
     relay::OUTBOX_BYTES,
     relay::ROUND_TRIP,
+    history::UP,
+    history::QUEUE,
+    history::COMMITS,
+    history::STORED,
+    history::COMMIT_TIME,
+    history::FAILURES,
+    history::READS,
+    history::READ_TIME,
+    history::SHARED,
+    history::FORGOTTEN,
+    history::REPLAYS,
+    history::REPLAYED,
     IO_DRIVER,
 ];
 

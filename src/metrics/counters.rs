@@ -17,7 +17,11 @@ use crate::metrics::catalogue::Refusal;
 use crate::metrics::catalogue::Rejected;
 use crate::metrics::catalogue::TlsHandshake;
 use crate::metrics::drain::DrainCounters;
+use crate::metrics::history::ReplayCounters;
 use crate::metrics::relay::RelayCounters;
+
+/// Whether anything is counted; `false` only where the cost of counting is measured.
+pub const IS_METERED: bool = !cfg!(feature = "unmetered");
 
 /// A number that only rises. One writer.
 #[derive(Debug, Default)]
@@ -27,14 +31,18 @@ impl Counter {
     /// Adds `count`, wrapping after 2^64.
     #[inline]
     pub fn add(&self, count: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(count), Relaxed);
+        if IS_METERED {
+            self.0.store(self.0.load(Relaxed).wrapping_add(count), Relaxed);
+        }
     }
 
     /// Takes over a total that is counted elsewhere, and only rises there too.
     #[inline]
     pub fn raise_to(&self, total: u64) {
         debug_assert!(self.0.load(Relaxed) <= total);
-        self.0.store(total, Relaxed);
+        if IS_METERED {
+            self.0.store(total, Relaxed);
+        }
     }
 
     /// The number now; from another thread it may be a little old.
@@ -155,6 +163,9 @@ impl Histogram {
     /// Counts `count` durations of `nanoseconds` each, for messages that took one turn together.
     #[inline]
     pub fn observe_many_ns(&self, nanoseconds: u64, count: u64) {
+        if !IS_METERED {
+            return;
+        }
         // Most of what is counted per message or send is short.
         let index = if nanoseconds <= BUCKET_BOUNDS_NS[0] {
             0
@@ -238,6 +249,8 @@ pub struct ShardCounters {
     pub drain: DrainCounters,
     /// What the shard's relay has done.
     pub relay: RelayCounters,
+    /// What its replays have done.
+    pub replays: ReplayCounters,
 }
 
 #[cfg(test)]

@@ -17,6 +17,9 @@ use crate::metrics::counters::Histogram;
 use crate::metrics::counters::Labelled;
 use crate::metrics::counters::ShardCounters;
 use crate::metrics::drain;
+use crate::metrics::history;
+use crate::metrics::history::HistoryCounters;
+use crate::metrics::history::HistoryFailure;
 use crate::metrics::relay;
 use crate::metrics::turn;
 
@@ -30,12 +33,13 @@ pub struct Info {
     pub driver: Driver,
 }
 
-/// Renders the page: `shards` in the order of their cores, `info` of the process.
+/// Renders the page: `shards` in the order of their cores, the store's counters, `info` of the
+/// process.
 ///
 /// Values of different shards, and of one shard, are read one after the other: the page is not a
 /// snapshot, and no number on it ever falls that must not.
 #[must_use]
-pub fn render(shards: &[Arc<ShardCounters>], info: &Info) -> String {
+pub fn render(shards: &[Arc<ShardCounters>], store: &HistoryCounters, info: &Info) -> String {
     let sum = |read: fn(&ShardCounters) -> u64| shards.iter().map(|it| read(it)).sum::<u64>();
     let total = |series, read| family(series, vec![(None, sum(read))]);
     let by_core = |series, read: fn(&ShardCounters) -> u64| {
@@ -49,7 +53,7 @@ pub fn render(shards: &[Arc<ShardCounters>], info: &Info) -> String {
             .map(|(core, it): (u32, _)| (Some(core.to_string()), number(read(it)) / unit));
         family_of(series, cores)
     };
-    let families: Vec<_> = [
+    let mut families = vec![
         by_core(catalogue::CONNECTIONS_ACTIVE, |it| it.connections_active.get()),
         labelled(catalogue::HANDSHAKES, shards, |it| &it.handshakes),
         labelled(catalogue::TLS_HANDSHAKES, shards, |it| &it.tls_handshakes),
@@ -92,15 +96,39 @@ pub fn render(shards: &[Arc<ShardCounters>], info: &Info) -> String {
         total(relay::COMMANDS, |it| it.relay.commands.get()),
         total(relay::OUTBOX_BYTES, |it| it.relay.outbox_bytes.get()),
         histogram(relay::ROUND_TRIP, shards, |it| &it.relay.round_trip),
-        family(catalogue::IO_DRIVER, vec![(Some(info.driver.text().to_owned()), 1)]),
-    ]
-    .into_iter()
+    ];
+    families.extend(of_history(shards, store));
+    families.push(family(catalogue::IO_DRIVER, vec![(Some(info.driver.text().to_owned()), 1)]));
     // The encoder refuses a family without a value; without shards the one by core has none.
-    .filter(|it| !it.get_metric().is_empty())
-    .collect();
+    families.retain(|it| !it.get_metric().is_empty());
     TextEncoder::new()
         .encode_to_string(&families)
         .expect("every family has a name and a value, and a string takes any text")
+}
+
+/// The families of the history.
+fn of_history(shards: &[Arc<ShardCounters>], store: &HistoryCounters) -> [proto::MetricFamily; 12] {
+    let one = |series, value| family(series, [(None, value)]);
+    let failures = HistoryFailure::ALL.map(|it| (it.text(), store.failures.of(it).get()));
+    let queue = shards.iter().map(|it| it.replays.queue.get()).sum();
+    let given = shards.iter().map(|it| it.replays.given.get()).sum();
+    [
+        one(history::UP, store.up.get()),
+        one(history::QUEUE, queue),
+        one(history::COMMITS, store.commits.get()),
+        one(history::STORED, store.stored.get()),
+        head(
+            history::COMMIT_TIME,
+            vec![buckets(history::COMMIT_TIME, None, &[&store.commit_time])],
+        ),
+        family(history::FAILURES, failures.map(|(text, it)| (Some(text.to_owned()), it))),
+        one(history::READS, store.reads.get()),
+        head(history::READ_TIME, vec![buckets(history::READ_TIME, None, &[&store.read_time])]),
+        one(history::SHARED, store.shared.get()),
+        one(history::FORGOTTEN, store.forgotten.get()),
+        labelled(history::REPLAYS, shards, |it| &it.replays.ended),
+        one(history::REPLAYED, given),
+    ]
 }
 
 /// One family of counters or gauges, a value per label text.
@@ -164,7 +192,8 @@ fn histogram(
     shards: &[Arc<ShardCounters>],
     read: fn(&ShardCounters) -> &Histogram,
 ) -> proto::MetricFamily {
-    head(series, vec![buckets(series, None, shards, read)])
+    let all: Vec<_> = shards.iter().map(|it| read(it)).collect();
+    head(series, vec![buckets(series, None, &all)])
 }
 
 /// One histogram in seconds for each shard.
@@ -173,31 +202,26 @@ fn histogram_by_core(
     shards: &[Arc<ShardCounters>],
     read: fn(&ShardCounters) -> &Histogram,
 ) -> proto::MetricFamily {
-    let cores = (0_u32..).zip(shards.chunks(1));
-    head(series, cores.map(|(core, it)| buckets(series, Some(core), it, read)).collect())
+    let cores = (0_u32..).zip(shards);
+    head(series, cores.map(|(core, it)| buckets(series, Some(core), &[read(it)])).collect())
 }
 
-fn buckets(
-    series: Series,
-    core: Option<u32>,
-    shards: &[Arc<ShardCounters>],
-    read: fn(&ShardCounters) -> &Histogram,
-) -> proto::Metric {
+fn buckets(series: Series, core: Option<u32>, all: &[&Histogram]) -> proto::Metric {
     let mut count = 0;
     let mut buckets = Vec::with_capacity(BUCKET_BOUNDS_NS.len());
     for (index, bound) in BUCKET_BOUNDS_NS.into_iter().enumerate() {
-        count += shards.iter().map(|it| read(it).bucket(index)).sum::<u64>();
+        count += all.iter().map(|it| it.bucket(index)).sum::<u64>();
         let mut bucket = proto::Bucket::default();
         bucket.set_upper_bound(number(bound) / 1e9);
         bucket.set_cumulative_count(count);
         buckets.push(bucket);
     }
-    count += shards.iter().map(|it| read(it).bucket(BUCKET_BOUNDS_NS.len())).sum::<u64>();
+    count += all.iter().map(|it| it.bucket(BUCKET_BOUNDS_NS.len())).sum::<u64>();
     let mut sums = proto::Histogram::default();
     sums.set_bucket(buckets);
     // The sum of the buckets, not a counter beside them: it cannot disagree with them.
     sums.set_sample_count(count);
-    sums.set_sample_sum(number(shards.iter().map(|it| read(it).sum_ns()).sum()) / 1e9);
+    sums.set_sample_sum(number(all.iter().map(|it| it.sum_ns()).sum()) / 1e9);
     let core = core.map(|it| it.to_string());
     let mut metric = proto::Metric::from_label(pairs(series, core));
     metric.set_histogram(sums);
@@ -277,7 +301,7 @@ mod tests {
 
     #[test]
     fn every_series_of_the_catalogue_is_on_the_page_with_its_type() {
-        let (_, types) = parse(&render(&shards(), &INFO));
+        let (_, types) = parse(&render(&shards(), &HistoryCounters::default(), &INFO));
         assert_eq!(types.len(), SERIES.len());
         for series in SERIES {
             let kind = format!("{:?}", series.kind).to_lowercase();
@@ -295,7 +319,7 @@ mod tests {
         shards[0].handshakes.of(Handshake::Accepted).add(3);
         shards[1].handshakes.of(Handshake::Accepted).add(4);
         shards[1].closed.of(CloseCode::of(4999)).add(1);
-        let (values, _) = parse(&render(&shards, &INFO));
+        let (values, _) = parse(&render(&shards, &HistoryCounters::default(), &INFO));
         let check = |name: &str, expected| assert_eq!(values.get(name), Some(&expected), "{name}");
         check("websocket_connections_active{core=\"0\"}", 3.0);
         check("websocket_connections_active{core=\"1\"}", 4.0);
@@ -315,7 +339,7 @@ mod tests {
         shards[1].relay.gap_ns.add(250_000_000);
         shards[1].relay.up.set(1);
         shards[0].relay.dropped.of(RelayDropped::BadSignature).raise_to(3);
-        let (values, _) = parse(&render(&shards, &INFO));
+        let (values, _) = parse(&render(&shards, &HistoryCounters::default(), &INFO));
         let check = |name: &str, expected| assert_eq!(values.get(name), Some(&expected), "{name}");
         check("websocket_relay_gap_seconds_total", 1.75);
         check("websocket_relay_up{core=\"0\"}", 0.0);
@@ -330,7 +354,7 @@ mod tests {
         shards[1].processing_time.observe_ns(10_000);
         shards[1].processing_time.observe_many_ns(2_000_000, 2);
         shards[0].processing_time.observe_ns(20_000_000_000);
-        let (values, _) = parse(&render(&shards, &INFO));
+        let (values, _) = parse(&render(&shards, &HistoryCounters::default(), &INFO));
         let name = "websocket_message_processing_time_seconds";
         let check = |suffix: &str, expected: f64| {
             let value = values[&format!("{name}{suffix}")];
@@ -351,7 +375,7 @@ mod tests {
         shards[1].lag.observe_ns(2_000_000);
         shards[1].busy_ppm.set(250_000);
         shards[0].busy_ns.raise_to(3_500_000_000);
-        let (values, _) = parse(&render(&shards, &INFO));
+        let (values, _) = parse(&render(&shards, &HistoryCounters::default(), &INFO));
         let check = |name: &str, expected| assert_eq!(values.get(name), Some(&expected), "{name}");
         check("websocket_shard_lag_seconds_bucket{core=\"0\",le=\"+Inf\"}", 0.0);
         check("websocket_shard_lag_seconds_bucket{core=\"1\",le=\"0.001\"}", 0.0);
@@ -363,7 +387,7 @@ mod tests {
 
     #[test]
     fn without_shards_the_page_is_still_valid() {
-        let (values, types) = parse(&render(&[], &INFO));
+        let (values, types) = parse(&render(&[], &HistoryCounters::default(), &INFO));
         assert_eq!(types.len(), SERIES.iter().filter(|it| it.label != Some("core")).count());
         assert_eq!(values["websocket_messages_sent_total"], 0.0);
     }

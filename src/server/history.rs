@@ -5,16 +5,19 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::config::HistoryUrl;
+use crate::config::settings::HistorySettings;
 use crate::config::settings::Secret;
 use crate::config::settings::Settings;
 use crate::history::Address;
 use crate::history::Memory;
 use crate::history::Mysql;
+use crate::history::Retention;
 use crate::history::Sqlite;
 use crate::history::Store;
 use crate::history::Surroundings;
 use crate::history::Worker;
 use crate::io::clock::Clock;
+use crate::metrics::HistoryCounters;
 use crate::metrics::health::Health;
 use crate::server::StartError;
 use crate::server::host;
@@ -31,34 +34,6 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Starts it, where messages are stored, and opens its ways to the shards.
-    pub(super) fn start(
-        settings: &Settings,
-        mailboxes: &mut [Mailboxes],
-        doorbells: &Arc<[Doorbell]>,
-        health: &Arc<Health>,
-        clock: Clock,
-    ) -> Result<Option<Self>, StartError> {
-        let Some(store) = store(settings) else { return Ok(None) };
-        let (doorbells, health) = (Arc::clone(doorbells), Arc::clone(health));
-        let surroundings = Surroundings {
-            wake: Box::new(move |index| doorbells[index].ring()),
-            unix_ms: Box::new(move || clock.now(clock.unix_start_ms()).unix_ms),
-            on_state: Box::new(move |is_up| health.set_history(is_up)),
-            seed: host::random_seed(),
-            is_shared: settings.relay.is_redis(),
-        };
-        let (worker, ports) = Worker::new(store, mailboxes.len(), surroundings);
-        Mailboxes::open_history(mailboxes, ports);
-        let (sender, ended) = mpsc::channel();
-        spawn("ringway-history", move || {
-            worker.run();
-            // Nobody listens once the end was not waited for any longer.
-            let _nobody_listens = sender.send(());
-        })?;
-        Ok(Some(Self { ended }))
-    }
-
     /// Waits until all that the shards handed over is stored; they have ended.
     pub(super) fn end(self) {
         if self.ended.recv_timeout(END_TIMEOUT) == Err(mpsc::RecvTimeoutError::Timeout) {
@@ -67,12 +42,56 @@ impl Keeper {
     }
 }
 
+/// Starts it, where messages are stored, and opens its ways to the shards; also where it
+/// counts.
+pub(super) fn start(
+    settings: &Settings,
+    mailboxes: &mut [Mailboxes],
+    doorbells: &Arc<[Doorbell]>,
+    health: &Arc<Health>,
+    clock: Clock,
+) -> Result<(Option<Keeper>, Arc<HistoryCounters>), StartError> {
+    let counters = Arc::<HistoryCounters>::default();
+    let Some(store) = store(settings) else {
+        // What is not there is not away.
+        counters.up.set(1);
+        return Ok((None, counters));
+    };
+    let (doorbells, health) = (Arc::clone(doorbells), Arc::clone(health));
+    let surroundings = Surroundings {
+        wake: Box::new(move |index| doorbells[index].ring()),
+        unix_ms: Box::new(move || clock.now(clock.unix_start_ms()).unix_ms),
+        on_state: Box::new(move |is_up| health.set_history(is_up)),
+        instant: Box::new(move || clock.instant()),
+        counters: Arc::clone(&counters),
+        retention: retention(&settings.history),
+        seed: host::random_seed(),
+        is_shared: settings.relay.is_redis(),
+    };
+    let (worker, ports) = Worker::new(store, mailboxes.len(), surroundings);
+    Mailboxes::open_history(mailboxes, ports);
+    let (sender, ended) = mpsc::channel();
+    spawn("ringway-history", move || {
+        worker.run();
+        // Nobody listens once the end was not waited for any longer.
+        let _nobody_listens = sender.send(());
+    })?;
+    Ok((Some(Keeper { ended }), counters))
+}
+
 /// Tells health of the store.
 pub(super) fn with_store(health: Health, settings: &Settings) -> Health {
     if !settings.has_store() {
         return health;
     }
     health.with_history(settings.history.url.name())
+}
+
+/// What the store keeps.
+fn retention(settings: &HistorySettings) -> Retention {
+    let age_ms = u64::try_from(settings.retention_age.as_millis()).unwrap_or(u64::MAX);
+    let count = u32::try_from(settings.retention_count).unwrap_or(u32::MAX);
+    Retention { age_ms: Some(age_ms).filter(|it| 0 < *it), count: Some(count).filter(|it| 0 < *it) }
 }
 
 /// The store; none where streams are all there is.

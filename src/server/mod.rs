@@ -25,6 +25,7 @@ use crate::io::clock::Clock;
 use crate::io::probe::Driver;
 use crate::io::ring;
 use crate::metrics;
+use crate::metrics::HistoryCounters;
 use crate::metrics::ShardCounters;
 use crate::metrics::health::Health;
 use crate::server::keys::Keeper;
@@ -108,11 +109,10 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
 
     let counters: Arc<[Arc<ShardCounters>]> = (0..cores).map(|_| Arc::default()).collect();
     let health = Health::new(cores, driver.as_str(), driver_note, host::kernel());
-    let health = history::with_store(with_relay(health, &counters, resolved.relay), settings);
-    let health = Arc::new(health);
+    let health = Arc::new(with_needs(health, &counters, resolved.relay, settings));
     let (mut mailboxes, doorbells) = Mailboxes::connect(cores, settings.relay.mailbox_messages);
     let outside = Mailboxes::open(&mut mailboxes, &doorbells);
-    let history = history::Keeper::start(settings, &mut mailboxes, &doorbells, &health, clock)?;
+    let (history, stored) = history::start(settings, &mut mailboxes, &doorbells, &health, clock)?;
     let asks = Mailboxes::open_asks(&mut mailboxes, &doorbells);
     let operator = Operator::start(settings, clock, &mut mailboxes, &doorbells)?;
     seats::start(settings, &live, clock, &mut mailboxes, &doorbells)?;
@@ -154,7 +154,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     }
     let info = metrics::Info { driver: options::metrics_driver(driver) };
     let emf = emf::Writer::start(&settings.metrics, info, &counters, clock)?;
-    let ways = (asks, operator.for_admin(clock));
+    let ways = (asks, operator.for_admin(clock), stored);
     spawn_admin(admin, || view_of(&counters, &health, info, &live, &ways))?;
     let keys = keeper.start(settings.auth.is_on(), outside)?;
     wait_until_started(&events, cores)?;
@@ -170,8 +170,14 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     Ok(Running { health, counters, shards, events, live, emf, keys, reload, history })
 }
 
-/// Tells health and counters which relay this is.
-fn with_relay(health: Health, counters: &[Arc<ShardCounters>], mode: RelayMode) -> Health {
+/// Tells health and counters which relay this is, and health of the store.
+fn with_needs(
+    health: Health,
+    counters: &[Arc<ShardCounters>],
+    mode: RelayMode,
+    settings: &Settings,
+) -> Health {
+    let health = history::with_store(health, settings);
     match mode {
         RelayMode::PubSub | RelayMode::Sharded => health.with_redis(mode.as_str()),
         RelayMode::Auto | RelayMode::Embedded => {
@@ -271,10 +277,11 @@ fn view_of(
     health: &Arc<Health>,
     info: metrics::Info,
     live: &reload::Live,
-    (asks, operator): &(Asks, admin::Operator),
+    (asks, operator, store): &(Asks, admin::Operator, Arc<HistoryCounters>),
 ) -> admin::View {
     admin::View {
         counters: Arc::clone(counters),
+        store: Arc::clone(store),
         health: Arc::clone(health),
         info,
         tokens: Arc::clone(&live.tokens),

@@ -183,6 +183,7 @@ impl Shard {
             Publications::One(_) => 1,
             Publications::Many(publications) => publications.len(),
         };
+        tracing::trace!(?id, %destination, receipt = receipt.as_deref(), "said");
         let has_history = match &publications {
             Publications::One(publication) => publication.history.is_some(),
             Publications::Many(publications) => publications.iter().any(|it| it.history.is_some()),
@@ -255,7 +256,11 @@ impl Shard {
     /// With the last thing the client gets its answer: the receipt, or the first refusal.
     pub(super) fn answer(&mut self, now: Now, token: Token, answer: Answer) {
         let Some(owed) = self.owed.get_mut(&token) else {
-            return;
+            let refusal = match answer {
+                Answer::Refused(refusal) => Some(refusal),
+                Answer::Done | Answer::Stored(_) | Answer::Recovered(..) => None,
+            };
+            return self.inquiries.sayings.answer(token, refusal);
         };
         owed.missing_count -= 1;
         match answer {

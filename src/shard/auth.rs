@@ -185,7 +185,8 @@ impl Shard {
                 "refused: {refusal}"
             );
         } else {
-            tracing::info!(?peer, session = session_id, user, suppressed, "refused: {refusal}");
+            let span = self.span(id, Some(session));
+            span.in_scope(|| tracing::info!(suppressed, "refused: {refusal}"));
         }
     }
 

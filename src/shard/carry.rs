@@ -19,6 +19,9 @@ impl Core {
         let mut shard = self.shard.borrow_mut();
         let now = self.now();
         mailboxes.receive_notices(now, &mut shard);
+        if shard.has_asks() {
+            self.asked.notify();
+        }
         mailboxes.receive_said(now, &mut shard);
         mailboxes.send(now, &mut shard);
         let has_taken = mailboxes.receive(now, &mut shard);

@@ -21,6 +21,8 @@ use crate::stdx::time::Now;
 impl Shard {
     /// Begins to close an open connection: its subscriptions go at once, its close frame is queued.
     pub(super) fn close(&mut self, now: Now, id: ConnectionId, reason: CloseReason) {
+        let is_normal = reason.is_normal();
+        let span = if is_normal { self.span_for_debug(id) } else { self.span(id, None) };
         let Some(connection) = self.connections.get_mut(id.0) else {
             return;
         };
@@ -65,17 +67,17 @@ impl Shard {
         }
         self.push_raw(now, id, Shared::new(frame, &self.meter.clone()));
         self.leaving_bytes += self.connections.get_mut(id.0).map_or(0, |it| it.leaving_bytes());
-        self.count_close(now, id, reason);
+        span.in_scope(|| self.count_close(now, reason));
         self.rearm(id);
     }
 
     /// The peer is gone, or its socket failed: nothing more can be said to it.
     pub(super) fn close_lost(&mut self, now: Now, id: ConnectionId) {
+        let span = self.span_for_debug(id);
         let Some(connection) = self.connections.get_mut(id.0) else {
             return;
         };
         let was_open = connection.is_open();
-        let peer = connection.peer;
         match mem::replace(&mut connection.phase, Phase::Taken) {
             Phase::Stomp(mut stomp) => {
                 for key in stomp.session.take_subscriptions() {
@@ -110,7 +112,7 @@ impl Shard {
         self.actions.push_back((id, Action::Abort));
         self.counters.closed.of(CloseCode::Abnormal).add(1);
         self.counters.connection_errors.of(ConnectionError::Reset).add(1);
-        tracing::debug!(%peer, "connection lost without a close frame");
+        span.in_scope(|| tracing::debug!("connection lost without a close frame"));
     }
 
     /// Closes those whose outbox was full when something was to be pushed.
@@ -154,7 +156,7 @@ impl Shard {
     /// Whether the relay has not answered everything yet.
     #[must_use]
     pub fn owes_answers(&self) -> bool {
-        !self.owed.is_empty()
+        !self.owed.is_empty() || self.inquiries.sayings.are_owed()
     }
 
     /// Begins the end of all connections; new ones are refused from now on. What was not answered
@@ -168,6 +170,7 @@ impl Shard {
         self.relay.give_up();
         self.settle(now);
         self.refuse_owed(now);
+        self.give_inquiries_up();
         let open: Vec<Key> =
             self.connections.iter().filter(|(_, it)| it.is_open()).map(|(key, _)| key).collect();
         for key in open {
@@ -210,7 +213,7 @@ impl Shard {
         }
     }
 
-    fn count_close(&mut self, now: Now, id: ConnectionId, reason: CloseReason) {
+    fn count_close(&mut self, now: Now, reason: CloseReason) {
         let is_without_code = reason == CloseReason::PeerClosed(None);
         let code = if is_without_code { CloseCode::None } else { CloseCode::of(reason.code()) };
         self.counters.closed.of(code).add(1);
@@ -223,12 +226,11 @@ impl Shard {
         if reason.drops_outbox() {
             self.counters.slow_consumers.add(1);
         }
-        let peer = self.connections.get(id.0).map(|it| it.peer);
         if reason.is_normal() {
-            tracing::debug!(?peer, code = reason.code(), "closed: {}", reason.text());
+            tracing::debug!(code = reason.code(), "closed: {}", reason.text());
         } else if let Some(suppressed) = self.log_limit.admit(now.instant) {
             let code = reason.code();
-            tracing::warn!(?peer, code, ?reason, suppressed, "closed: {}", reason.text());
+            tracing::warn!(code, ?reason, suppressed, "closed: {}", reason.text());
         }
     }
 }
@@ -252,7 +254,7 @@ fn error_of(reason: CloseReason) -> Option<ConnectionError> {
         CloseReason::Stomp(_) | CloseReason::Protocol => ConnectionError::Stomp,
         CloseReason::RefusalLimit => ConnectionError::Refusals,
         CloseReason::TokenStale | CloseReason::TokenRefused => ConnectionError::Token,
-        CloseReason::Crowded => ConnectionError::Crowded,
+        CloseReason::Crowded | CloseReason::Full => ConnectionError::Crowded,
         CloseReason::SlowConsumer | CloseReason::OutboxTotal => ConnectionError::SlowConsumer,
         CloseReason::NoFirstFrame => ConnectionError::FirstFrame,
         CloseReason::HeartBeatLost => ConnectionError::HeartBeat,

@@ -2,6 +2,7 @@
 //! then closed little by little, the idlest first and those that wait for a receipt last.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::time::Duration;
 
 use crate::broker::close::CloseReason;
@@ -35,11 +36,21 @@ const RECONNECT_MS_MIN: u64 = 250;
 const RECONNECT_MS_MAX: u64 = 5_000;
 /// How long a session that others do not wait for may still wait for its receipts.
 const GRACE: Duration = Duration::from_secs(10);
+/// Connections that are looked at in one go: to find them, to tell them, to close them.
+const FINDS_MAX: usize = 1_024;
+const TELLS_MAX: usize = 128;
+const CLOSES_MAX: usize = 128;
 
 /// Sessions that are let go, in the order in which they are.
+///
+/// Those before `untold_at` have been told.
 #[derive(Debug)]
 pub(super) struct Drain {
+    /// While connections are still being found: the place to look at next.
+    next_place: Option<usize>,
+    found: Vec<(Instant, Key)>,
     plan: VecDeque<Planned>,
+    untold_at: usize,
     planned_count: usize,
     passed_count: usize,
     began_at: Instant,
@@ -51,9 +62,25 @@ pub(super) struct Drain {
 struct Planned {
     id: ConnectionId,
     reconnect_ms: u32,
+    place: usize,
+    is_told: bool,
 }
 
 impl Drain {
+    fn new(now: Now, window: Duration, is_end: bool) -> Self {
+        Self {
+            next_place: Some(0),
+            found: Vec::new(),
+            plan: VecDeque::new(),
+            untold_at: 0,
+            planned_count: 0,
+            passed_count: 0,
+            began_at: now.instant,
+            window,
+            is_end,
+        }
+    }
+
     /// How many are to be gone by now, evenly over the window.
     fn due_count(&self, now: Instant) -> usize {
         let passed = now.since(self.began_at);
@@ -86,31 +113,24 @@ pub(super) fn reconnect_ms(random: &mut Random) -> u32 {
 }
 
 impl Shard {
-    /// Begins to let all sessions go, and tells those that listen. The owner goes on with
+    /// Begins to let all sessions go, and to tell those that listen. The owner goes on with
     /// [`Shard::drain_some`], and at last with [`Shard::handle_drain`].
     pub fn begin_drain(&mut self, now: Now) {
-        let options = &self.options;
-        let active = self.active_everywhere();
-        let window = window_of(active, options.connections_max, options.drain.window);
         self.counters.drain.active.set(1);
-        let open = self.connections.iter().filter(|(_, it)| it.is_open());
-        let mut open: Vec<(Instant, Key)> = open.map(|(key, it)| (it.active_at, key)).collect();
-        open.sort_unstable();
+        let window = self.window();
         let shard = self.identity.id.0;
-        tracing::info!(shard, connections = open.len(), ?window, "draining");
-        self.plan(now, open.into_iter().map(|(_, key)| key).collect(), window, true);
-        self.settle(now);
+        tracing::info!(shard, connections = self.active_count, ?window, "draining");
+        self.drain = Some(Drain::new(now, window, true));
+        self.drain_some(now);
     }
 
-    /// Lets `share_ppm` millionths of the open sessions go, chosen by chance, so that they connect
-    /// to where there is more room; returns how many. None while others are being let go.
-    pub fn begin_rebalance(&mut self, now: Now, share_ppm: u32) -> u64 {
+    /// Lets `share_ppm` millionths of these sessions go, chosen by chance, so that they connect to
+    /// where there is more room; returns how many. None while others are being let go.
+    pub(super) fn begin_rebalance(&mut self, now: Now, mut keys: Vec<Key>, share_ppm: u32) -> u64 {
         let is_serving = self.identity.health.phase() == LifePhase::Serving;
         if self.drain.is_some() || !is_serving {
             return 0;
         }
-        let mut keys: Vec<Key> =
-            self.connections.iter().filter(|(_, it)| it.is_open()).map(|(key, _)| key).collect();
         let count = (keys.len() as u64 * u64::from(share_ppm)).div_ceil(1_000_000);
         let count = usize::try_from(count).unwrap_or(keys.len()).min(keys.len());
         for place in 0..count {
@@ -119,52 +139,119 @@ impl Shard {
             keys.swap(place, other);
         }
         keys.truncate(count);
-        let options = &self.options;
-        let active = self.active_everywhere();
-        let window = window_of(active, options.connections_max, options.drain.window);
+        let window = self.window();
         tracing::info!(shard = self.identity.id.0, connections = count, ?window, "rebalancing");
-        self.plan(now, keys, window, false);
-        self.settle(now);
+        let mut drain = Drain::new(now, window, false);
+        self.plan(now, &mut drain, keys);
+        self.drain = Some(drain);
         count as u64
     }
 
-    fn plan(&mut self, now: Now, keys: Vec<Key>, window: Duration, is_end: bool) {
-        let mut drain = Drain {
-            planned_count: keys.len(),
-            plan: VecDeque::with_capacity(keys.len()),
-            passed_count: 0,
-            began_at: now.instant,
-            window,
-            is_end,
-        };
-        for (place, key) in keys.into_iter().enumerate() {
-            let planned =
-                Planned { id: ConnectionId(key), reconnect_ms: reconnect_ms(&mut self.random) };
-            let until_ms = u64::try_from(drain.close_after(place).as_millis()).unwrap_or(u64::MAX);
-            let leaving = if is_end { Leaving::End } else { Leaving::Rebalance };
-            self.tell_leaving(now, planned.id, leaving, until_ms + u64::from(planned.reconnect_ms));
-            drain.plan.push_back(planned);
-        }
-        self.drain = Some(drain);
+    fn window(&self) -> Duration {
+        let options = &self.options;
+        window_of(self.active_everywhere(), options.connections_max, options.drain.window)
     }
 
-    /// Closes those whose turn has come. `false` once nobody is left, or none but who waits for a
-    /// receipt.
+    /// Looks for some of those that are to be let go; the idlest of all leave first.
+    fn find_some(&mut self, now: Now, drain: &mut Drain, next: usize) {
+        let end = self.connections.places().min(next + FINDS_MAX);
+        for place in next..end {
+            let key = u32::try_from(place).ok().and_then(|it| self.connections.key_at(it));
+            let Some(key) = key else { continue };
+            let open = self.connections.get(key).filter(|it| it.is_open());
+            drain.found.extend(open.map(|it| (it.active_at, key)));
+        }
+        drain.next_place = (end < self.connections.places()).then_some(end);
+        if drain.next_place.is_none() {
+            let mut found = mem::take(&mut drain.found);
+            found.sort_unstable();
+            self.plan(now, drain, found.into_iter().map(|(_, key)| key).collect());
+        }
+    }
+
+    fn plan(&mut self, now: Now, drain: &mut Drain, keys: Vec<Key>) {
+        drain.began_at = now.instant;
+        drain.next_place = None;
+        drain.planned_count = keys.len();
+        let random = &mut self.random;
+        drain.plan.extend(keys.into_iter().enumerate().map(|(place, key)| Planned {
+            id: ConnectionId(key),
+            reconnect_ms: reconnect_ms(random),
+            place,
+            is_told: false,
+        }));
+    }
+
+    /// Tells some of those that are not told yet, the next to leave first.
+    fn tell_some(&mut self, now: Now, drain: &mut Drain) {
+        for _ in 0..TELLS_MAX {
+            let Some(planned) = drain.plan.get_mut(drain.untold_at) else { break };
+            drain.untold_at += 1;
+            if !mem::replace(&mut planned.is_told, true) {
+                let planned = *planned;
+                self.tell_planned(now, drain, planned);
+            }
+        }
+    }
+
+    fn tell_planned(&mut self, now: Now, drain: &Drain, planned: Planned) {
+        let closed_at = drain.began_at.after(drain.close_after(planned.place));
+        let until = closed_at.since(now.instant).as_millis();
+        let until_ms = u64::try_from(until).unwrap_or(u64::MAX);
+        let leaving = if drain.is_end { Leaving::End } else { Leaving::Rebalance };
+        self.tell_leaving(now, planned.id, leaving, until_ms + u64::from(planned.reconnect_ms));
+    }
+
+    /// Finds, tells and closes some, whoever's turn has come. `false` once nobody is left, or none
+    /// but who waits for a receipt.
     pub fn drain_some(&mut self, now: Now) -> bool {
         let Some(mut drain) = self.drain.take() else {
             return false;
         };
+        if let Some(next) = drain.next_place {
+            self.find_some(now, &mut drain, next);
+        }
+        if drain.next_place.is_some() {
+            self.drain = Some(drain);
+            return true;
+        }
+        self.tell_some(now, &mut drain);
+        let has_closed_all = self.close_some(now, &mut drain);
+        // At the end the owner has a last word for the rest; else they are asked again.
+        let grace = if drain.is_end { Duration::ZERO } else { GRACE };
+        let is_late = has_closed_all && drain.window + grace <= now.instant.since(drain.began_at);
+        // Those of the plan may have gone by themselves.
+        let is_over = is_late || (drain.is_end && self.active_count == 0);
+        if !drain.plan.is_empty() && !is_over {
+            self.drain = Some(drain);
+        }
+        self.settle(now);
+        self.drain.is_some()
+    }
+
+    /// Closes some of those that are due; `false` when others of them can be closed at once.
+    fn close_some(&mut self, now: Now, drain: &mut Drain) -> bool {
         let due_count = drain.due_count(now.instant);
         // Those that wait for a receipt are looked at again later, not round and round.
-        let mut looks_left = drain.plan.len().min(16 + 4 * (due_count - drain.passed_count));
+        let looks_max = 16 + 4 * (due_count - drain.passed_count);
+        let mut looks_left = drain.plan.len().min(looks_max).min(FINDS_MAX);
+        let mut closes_left = CLOSES_MAX;
         while drain.passed_count < due_count && 0 < looks_left {
+            if closes_left == 0 {
+                return false;
+            }
             looks_left -= 1;
-            let Some(planned) = drain.plan.pop_front() else { break };
+            let Some(mut planned) = drain.plan.pop_front() else { break };
+            drain.untold_at = drain.untold_at.saturating_sub(1);
+            if !mem::replace(&mut planned.is_told, true) {
+                self.tell_planned(now, drain, planned);
+            }
             let connection = self.connections.get(planned.id.0);
             if connection.is_some_and(owes_receipt) {
                 drain.plan.push_back(planned);
                 continue;
             }
+            closes_left -= 1;
             drain.passed_count += 1;
             let reconnect_ms = planned.reconnect_ms;
             let reason = match drain.is_end {
@@ -173,16 +260,7 @@ impl Shard {
             };
             self.close(now, planned.id, reason);
         }
-        // At the end the owner has a last word for the rest; else they are asked again.
-        let grace = if drain.is_end { Duration::ZERO } else { GRACE };
-        // Those of the plan may have gone by themselves.
-        let is_over = drain.window + grace <= now.instant.since(drain.began_at)
-            || (drain.is_end && self.active_count == 0);
-        if !drain.plan.is_empty() && !is_over {
-            self.drain = Some(drain);
-        }
-        self.settle(now);
-        self.drain.is_some()
+        true
     }
 
     /// A connection over its age leaves, once it has its receipts.
@@ -249,14 +327,9 @@ mod tests {
 
     #[test]
     fn closes_are_even_over_the_window() {
-        let drain = Drain {
-            plan: VecDeque::new(),
-            planned_count: 1_000,
-            passed_count: 0,
-            began_at: Instant::default(),
-            window: Duration::from_secs(10),
-            is_end: true,
-        };
+        let now = Now { instant: Instant::default(), unix_ms: 0 };
+        let mut drain = Drain::new(now, Duration::from_secs(10), true);
+        drain.planned_count = 1_000;
         for millis in [0, 10, 500, 9_990, 10_000, 60_000] {
             let due = drain.due_count(Instant::default().after(Duration::from_millis(millis)));
             assert_eq!(due as u64, (millis / 10).min(1_000), "{millis}");

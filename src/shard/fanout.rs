@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::broker::message::Encoder;
 use crate::broker::publication::Publication;
 use crate::broker::relay::Audience;
+use crate::metrics::IS_METERED;
 use crate::shard::state::Shard;
 use crate::stdx::time::Now;
 
@@ -62,8 +63,12 @@ impl Shard {
                 }
             }
         }
+        let Publication { channel, message_id, .. } = &**publication;
+        tracing::trace!(%channel, %message_id, sent_count, "given to subscribers");
         self.counters.messages_sent.add(sent_count);
-        self.delivered.push(publication.received_at);
-        self.fanned_out_count += u32::from(0 < sent_count);
+        if IS_METERED {
+            self.delivered.push(publication.received_at);
+            self.fanned_out_count += u32::from(0 < sent_count);
+        }
     }
 }

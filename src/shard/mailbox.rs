@@ -244,10 +244,15 @@ impl Mailboxes {
                 shard.handle_notice(now, &notice);
             }
         }
-        while let Some(ask) = self.asks.as_ref().and_then(|it| it.try_recv().ok()) {
-            let answer = shard.handle_ask(now, &ask.question);
-            // Whoever asked may have given up.
-            drop(ask.reply.send(answer));
+        self.receive_asks(shard);
+    }
+
+    /// Hands the shard what operators ask, as far as it has room.
+    pub fn receive_asks(&self, shard: &mut Shard) {
+        while shard.has_ask_room()
+            && let Some(ask) = self.asks.as_ref().and_then(|it| it.try_recv().ok())
+        {
+            shard.handle_ask(ask);
         }
     }
 

@@ -8,10 +8,12 @@
 //!
 //! Read `state` (what a shard is), `connection`, `handshake` (HTTP), `admission`, `ingest` (bytes
 //! to frames), `apply` (frames to effects), `auth`, `relay`, `fanout`, `replay`, `watch`,
-//! `caught_up`, `flush`, `closing`, `drain`, `timers`, `ask`, then `mailbox`, `runtime`, `carry`,
+//! `caught_up`, `flush`, `closing`, `drain`, `timers`, `ask` with `inquiry` and `saying`, then
+//! `mailbox`, `runtime`, `accepting`, `carry`,
 //! `polled` and `ending`, `link` (connections to Redis) and `secure` (TLS of the listener).
 #![forbid(unsafe_code)]
 
+mod accepting;
 mod admission;
 mod apply;
 mod ask;
@@ -26,6 +28,7 @@ mod fanout;
 mod flush;
 mod handshake;
 mod ingest;
+mod inquiry;
 mod invariants;
 pub mod link;
 mod load;
@@ -36,8 +39,10 @@ mod rates;
 mod relay;
 mod replay;
 pub mod runtime;
+mod saying;
 pub mod secure;
 mod sending;
+mod spans;
 mod state;
 mod suspects;
 mod tasks;
@@ -50,6 +55,7 @@ pub use admission::Admission;
 pub use admission::ProxyProtocol;
 pub use ask::Answer;
 pub use ask::Ask;
+pub use ask::Failure;
 pub use ask::Message;
 pub use ask::Question;
 pub use ask::user_destination;
@@ -58,6 +64,7 @@ pub use auth::Notice;
 pub use connection::ConnectionId;
 pub use drain::DrainOptions;
 pub use flush::Action;
+pub use inquiry::Left;
 pub use state::Identity;
 pub use state::Options;
 pub use state::Shard;

@@ -16,6 +16,7 @@ use crate::broker::relay::redis::LinkId;
 use crate::broker::relay::redis::Note;
 use crate::broker::relay::redis::State;
 use crate::broker::relay::redis::Taken;
+use crate::metrics::IS_METERED;
 use crate::metrics::RelayDropped;
 use crate::shard::apply::Answer;
 use crate::shard::state::Shard;
@@ -109,8 +110,11 @@ impl Shard {
         }
         self.close_slow(now);
         self.hold_total(now);
-        self.counters.outbox_bytes.set(self.meter.bytes() as u64);
-        self.counters.subscriptions_active.set(self.table.subscriptions_count() as u64);
+        if IS_METERED {
+            self.counters.replays.queue.set(self.relay.unstored_count() as u64);
+            self.counters.outbox_bytes.set(self.meter.bytes() as u64);
+            self.counters.subscriptions_active.set(self.table.subscriptions_count() as u64);
+        }
     }
 
     /// What to do with the links to Redis next.

@@ -30,6 +30,7 @@ use crate::history::Page;
 use crate::history::Query;
 use crate::history::Read;
 use crate::history::Said;
+use crate::metrics::Replayed;
 use crate::proto::stomp::Version;
 use crate::shard::apply::Answer;
 use crate::shard::connection::ConnectionId;
@@ -316,6 +317,7 @@ impl Shard {
                     if let Some(place) = record.place() {
                         replay.advance(place);
                     }
+                    self.counters.replays.given.add(1);
                     if let Err(reason) = self.give_one(now, token, &record) {
                         return self.close(now, to, reason);
                     }
@@ -367,6 +369,8 @@ impl Shard {
         let place = (replay.cursor != Place::default()).then_some(replay.cursor);
         let answer = Answer::Recovered(replay.is_complete, place);
         self.relay.forget_reading(token);
+        let label = if replay.is_complete { Replayed::Whole } else { Replayed::InPart };
+        self.counters.replays.ended.of(label).add(1);
         self.answer(now, token, answer);
     }
 }

@@ -8,7 +8,6 @@ use std::cell::Cell;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -17,7 +16,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use monoio::net::TcpListener;
-use monoio::net::TcpStream;
 
 use crate::io::clock;
 use crate::io::clock::Clock;
@@ -46,10 +44,6 @@ use crate::stdx::time::Now;
 pub(super) const RECEIVE_BYTES: usize = 64 * 1024;
 /// Receives in a row after which a busy connection lets the others go on.
 const RECEIVES_IN_A_ROW_MAX: u32 = 4;
-/// Newcomers in a row after which the others go on.
-const ACCEPTS_IN_A_ROW_MAX: u32 = 32;
-/// How long a shard without descriptors waits before it accepts again.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What a shard's thread brings to its runtime.
 #[derive(Debug)]
 pub struct Setup {
@@ -91,6 +85,8 @@ pub(super) struct Core {
     pub(super) flush: Notify,
     /// CONNECTs wait for their turn.
     pub(super) waiting: Notify,
+    /// Operators wait for answers.
+    pub(super) asked: Notify,
     /// Readers that wait for credit.
     pub(super) starved: RefCell<Vec<Waker>>,
     load: RefCell<Load>,
@@ -121,6 +117,7 @@ pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
     let Setup { options, identity, listener, mailboxes, clock, driver, links, .. } = setup;
     let health = Arc::clone(&identity.health);
     let shard = Shard::new(options.load_full(), identity);
+    let more = listener.try_clone()?;
     let listener = TcpListener::from_std(listener)?;
     let core = Rc::new(Core {
         shard: RefCell::new(shard),
@@ -138,14 +135,16 @@ pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
         secure: setup.certificates.map(secure::Listener::new),
         flush: Notify::default(),
         waiting: Notify::default(),
+        asked: Notify::default(),
         starved: RefCell::default(),
         load: RefCell::default(),
         options,
     });
-    monoio::spawn(Rc::clone(&core).accept_all(listener));
+    monoio::spawn(Rc::clone(&core).accept_all(listener, more));
     monoio::spawn(Rc::clone(&core).flush_all());
     monoio::spawn(Rc::clone(&core).take_mail());
     monoio::spawn(Rc::clone(&core).admit_all());
+    monoio::spawn(Rc::clone(&core).answer_all());
     match core.poller {
         Some(_) => drop(monoio::spawn(Rc::clone(&core).poll_all())),
         None => drop(monoio::spawn(Rc::clone(&core).shake_all())),
@@ -165,64 +164,11 @@ pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
 }
 
 impl Core {
-    async fn accept_all(self: Rc<Self>, listener: TcpListener) {
-        let mut turns = Turns::new(self.clock);
-        let mut accepted_count = 0_u32;
-        loop {
-            match turns.wait(listener.accept()).await {
-                Ok((stream, peer)) => {
-                    self.open(stream, peer);
-                    accepted_count += 1;
-                    // With epoll nothing waits while there is somebody to accept.
-                    if accepted_count.is_multiple_of(ACCEPTS_IN_A_ROW_MAX) {
-                        turns.give_way().await;
-                    }
-                }
-                Err(error) => {
-                    self.shard.borrow_mut().handle_accept_failed(self.now(), &error);
-                    monoio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    }
-
-    fn open(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
-        let now = self.now();
-        let Some(id) = self.shard.borrow_mut().handle_opened(now, peer) else {
-            return;
-        };
-        let socket = match self.poller {
-            None => Socket::ring(stream),
-            Some(_) => Socket::polled(stream),
-        };
-        let socket = Rc::new(socket);
-        let secure = self.secure.as_ref().map(secure::Listener::accept).transpose();
-        let Ok(secure) = secure else {
-            return self.shard.borrow_mut().handle_closed(now, id);
-        };
-        let owned =
-            Owned { id, socket, awaits_room: false, is_queued: false, has_ended: false, secure };
-        let mut sockets = self.sockets.borrow_mut();
-        if sockets.len() <= id.index() {
-            sockets.resize_with(id.index() + 1, || None);
-        }
-        sockets[id.index()] = Some(owned.clone());
-        drop(sockets);
-        match &self.poller {
-            None => drop(monoio::spawn(Rc::clone(self).read_all(owned))),
-            Some(poller) => {
-                if poller.borrow().add(&owned.socket, id.to_bits()).is_err() {
-                    self.close(&owned);
-                }
-            }
-        }
-    }
-
     /// One connection's reader: holds no buffer while it waits.
     ///
     /// Not an `async fn`: that would keep its arguments twice, for every idle connection.
     #[expect(clippy::manual_async_fn, reason = "it takes less memory")]
-    fn read_all(self: Rc<Self>, owned: Owned) -> impl Future<Output = ()> {
+    pub(super) fn read_all(self: Rc<Self>, owned: Owned) -> impl Future<Output = ()> {
         async move {
             let mut receives_count = 0;
             while owned.socket.readable().await.is_ok() {
@@ -373,7 +319,7 @@ impl Core {
         if shard.has_output() || !self.starved.borrow().is_empty() {
             self.flush.notify();
         }
-        if shard.has_waiting() {
+        if shard.has_waiting(self.recent.get().instant) {
             self.waiting.notify();
         }
     }

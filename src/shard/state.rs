@@ -42,6 +42,7 @@ use crate::shard::connection::Phase;
 use crate::shard::drain::Drain;
 use crate::shard::drain::DrainOptions;
 use crate::shard::flush::Action;
+use crate::shard::inquiry::Inquiries;
 use crate::shard::log_limit::LogLimit;
 use crate::shard::rates::UserPaces;
 use crate::shard::replay::Replays;
@@ -180,6 +181,7 @@ pub struct Shard {
     /// While the shard has no credit, and so reads nothing; then the end of the last long pause.
     pub(super) paused: Pause,
     pub(super) drain: Option<Drain>,
+    pub(super) inquiries: Inquiries,
     pub(super) is_draining: bool,
     /// Nothing is read any more before what is owed has been answered.
     pub(super) is_silenced: bool,
@@ -282,6 +284,7 @@ impl Shard {
                 .map(|it| Verifier::new(it.verifier.clone(), Arc::clone(&it.keys))),
             paused: Pause::default(),
             drain: None,
+            inquiries: Inquiries::default(),
             is_draining: false,
             is_silenced: false,
             random,

@@ -1,8 +1,8 @@
-//! Addresses that have brought more tokens which were refused than good ones: in a storm their
+//! Addresses that have brought more tokens which were refused than good ones. In a storm their
 //! CONNECTs come behind those of the others, so that bad tokens cost the good ones little.
 //!
-//! Nobody is refused for it: many share an address, and a storm of one bad client must not shut
-//! out its neighbours.
+//! Nobody is refused for it while there is room: many share an address, and a storm of one bad
+//! client must not shut out its neighbours.
 
 use std::collections::HashMap;
 use std::mem;
@@ -12,6 +12,9 @@ use std::time::Duration;
 
 use crate::stdx::time::Instant;
 
+/// So many more must have been refused than let in: good ones from before the first refusal are not
+/// counted, and who tries twice is no flood.
+const SPARED_COUNT: u32 = 3;
 /// Addresses that are remembered, of each of two halves.
 const HALF_MAX: usize = 4096;
 /// After one to two of these without a CONNECT an address is forgotten.
@@ -33,11 +36,11 @@ pub(super) struct Suspects {
 }
 
 impl Suspects {
-    /// Whether more was refused than let in of this address lately.
+    /// Whether much more was refused than let in of this address lately.
     pub(super) fn has(&self, address: IpAddr) -> bool {
         let network = network_of(address);
         let score = self.young.get(&network).or_else(|| self.old.get(&network));
-        score.is_some_and(|it| it.good_count < it.refused_count)
+        score.is_some_and(|it| SPARED_COUNT <= it.refused_count.saturating_sub(it.good_count))
     }
 
     /// Takes what was decided of a token from this address. One that was never refused anything is
@@ -88,11 +91,20 @@ mod tests {
         Ipv4Addr::from_bits(number).into()
     }
 
+    /// As often as it is spared, and once more.
+    fn refuse(suspects: &mut Suspects, now: Instant, address: IpAddr) {
+        for _ in 0..=SPARED_COUNT {
+            suspects.note(now, address, false);
+        }
+    }
+
     #[test]
-    fn an_address_is_suspect_while_more_was_refused_than_let_in() {
+    fn an_address_is_suspect_while_much_more_was_refused_than_let_in() {
         let (now, mut suspects) = (Instant::default(), Suspects::default());
         let steps = [
             (true, false),
+            (false, false),
+            (false, false),
             (false, true),
             (true, false),
             (false, true),
@@ -111,7 +123,7 @@ mod tests {
     fn a_site_of_ipv6_counts_as_one_and_an_embedded_ipv4_address_as_itself() {
         let mut suspects = Suspects::default();
         for text in ["2001:db8:1:2:3::4", "::ffff:10.0.0.1"] {
-            suspects.note(Instant::default(), text.parse().unwrap(), false);
+            refuse(&mut suspects, Instant::default(), text.parse().unwrap());
         }
         let has = |text: &str| suspects.has(text.parse().unwrap());
         assert!(has("2001:db8:1:2::") && !has("2001:db8:1:3::"));
@@ -121,15 +133,15 @@ mod tests {
     #[test]
     fn suspects_are_forgotten_after_a_time_and_never_too_many() {
         let (start, mut suspects) = (Instant::default(), Suspects::default());
-        suspects.note(start, address(1), false);
-        suspects.note(start.after(PERIOD), address(2), false);
+        refuse(&mut suspects, start, address(1));
+        refuse(&mut suspects, start.after(PERIOD), address(2));
         assert!(suspects.has(address(1)) && suspects.has(address(2)));
-        suspects.note(start.after(2 * PERIOD), address(3), false);
+        refuse(&mut suspects, start.after(2 * PERIOD), address(3));
         assert!(!suspects.has(address(1)) && suspects.has(address(2)));
-        suspects.note(start.after(4 * PERIOD), address(4), false);
+        refuse(&mut suspects, start.after(4 * PERIOD), address(4));
         assert!(!suspects.has(address(3)) && suspects.has(address(4)));
         for number in 10..20_000 {
-            suspects.note(start.after(4 * PERIOD), address(number), false);
+            refuse(&mut suspects, start.after(4 * PERIOD), address(number));
             assert!(suspects.young.len() + suspects.old.len() <= 2 * HALF_MAX);
         }
         assert!(suspects.has(address(19_999)) && !suspects.has(address(4)));

@@ -25,6 +25,9 @@ use crate::stdx::time::Now;
 const KEY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Of so many turns one is that of a suspect, however many others wait: they come late, not never.
 const SUSPECT_EVERY: u32 = 32;
+/// Beside that, suspects wait until nobody has been let in for this time: in a storm those who are
+/// not there yet are on their way.
+const CALM: Duration = Duration::from_millis(50);
 
 /// Those that wait, in the order in which they came; some may be gone.
 #[derive(Debug, Default)]
@@ -33,6 +36,7 @@ pub(super) struct Waiting {
     suspect: VecDeque<Key>,
     suspects: Suspects,
     turns_count: u32,
+    let_in_at: Option<Instant>,
     key: VecDeque<(Instant, Key)>,
 }
 
@@ -58,15 +62,22 @@ impl Waiting {
     }
 
     /// Whose turn it is, and whether as one that may still be found a suspect.
-    fn pop(&mut self) -> Option<(Key, bool)> {
+    fn pop(&mut self, now: Instant) -> Option<(Key, bool)> {
         self.turns_count = self.turns_count.wrapping_add(1);
         if self.turns_count.is_multiple_of(SUSPECT_EVERY)
             && let Some(key) = self.suspect.pop_front()
         {
             return Some((key, false));
         }
-        let next = self.turn.pop_front().map(|key| (key, true));
-        next.or_else(|| self.suspect.pop_front().map(|key| (key, false)))
+        if let Some(key) = self.turn.pop_front() {
+            return Some((key, true));
+        }
+        let key = if self.is_calm(now) { self.suspect.pop_front() } else { None };
+        key.map(|key| (key, false))
+    }
+
+    fn is_calm(&self, now: Instant) -> bool {
+        self.let_in_at.is_none_or(|it| CALM <= now.since(it))
     }
 }
 
@@ -78,7 +89,12 @@ impl Shard {
 
     /// Keeps a message, and what came behind it, until it is its turn.
     pub(super) fn park(&mut self, id: ConnectionId, message: &[u8], rest: &[u8]) -> Box<Parked> {
-        self.waiting.turn.push_back(id.0);
+        let peer = self.connections.get(id.0).map(|it| it.peer.ip());
+        if peer.is_some_and(|it| self.waiting.suspects.has(it)) {
+            self.waiting.suspect.push_back(id.0);
+        } else {
+            self.waiting.turn.push_back(id.0);
+        }
         Box::new(Parked { message: message.to_vec(), rest: rest.to_vec() })
     }
 
@@ -118,19 +134,30 @@ impl Shard {
         Ok(())
     }
 
-    /// Whether a CONNECT waits for its turn.
+    /// Whether a CONNECT waits for its turn and may have it now.
     #[must_use]
-    pub fn has_waiting(&self) -> bool {
-        !self.waiting.turn.is_empty() || !self.waiting.suspect.is_empty()
+    pub fn has_waiting(&self, now: Instant) -> bool {
+        let is_calm = || self.waiting.is_calm(now) || self.is_nearly_full();
+        !self.waiting.turn.is_empty() || (!self.waiting.suspect.is_empty() && is_calm())
     }
 
     /// Takes the next CONNECT that waits for its turn; `false` when none does.
     pub fn admit_next(&mut self, now: Now) -> bool {
-        let Some((key, may_be_suspect)) = self.waiting.pop() else { return false };
+        if !self.waiting.suspect.is_empty() && self.is_nearly_full() {
+            // They would take the places of those who come with good tokens.
+            if let Some(key) = self.waiting.suspect.pop_front() {
+                self.close(now, ConnectionId(key), CloseReason::Full);
+                self.settle(now);
+            }
+            return true;
+        }
+        let Some((key, may_be_suspect)) = self.waiting.pop(now.instant) else { return false };
         let id = ConnectionId(key);
         let Some(connection) = self.connections.get_mut(key) else { return true };
         let address = connection.peer.ip();
-        if may_be_suspect && self.waiting.suspects.has(address) {
+        // An open session that has waited for a key has shown who it is.
+        let is_connect = matches!(&connection.phase, Phase::Stomp(it) if it.session.is_fresh());
+        if is_connect && may_be_suspect && self.waiting.suspects.has(address) {
             self.waiting.suspect.push_back(key);
             return true;
         }
@@ -146,7 +173,7 @@ impl Shard {
         if let Some(mut parked) = stomp.parked.take() {
             let learns = self.options.auth.as_ref().is_some_and(|it| it.learns_keys);
             // Decoding works on it where it lies; a CONNECT may be needed once more.
-            let connect = (learns && stomp.session.is_fresh()).then(|| parked.message.clone());
+            let connect = (learns && is_connect).then(|| parked.message.clone());
             let Stomp { decoder, session, pace, .. } = &mut *stomp;
             let speaker = (decoder, session, pace);
             let again = match self.ingest_message(now, id, speaker, &mut parked.message) {
@@ -159,8 +186,13 @@ impl Shard {
             match again.filter(|_| stomp.session.take_lack_of_key()) {
                 None => {
                     rest = parked.rest;
-                    let is_good = stomp.session.has_token();
-                    self.waiting.suspects.note(now.instant, address, is_good);
+                    if is_connect {
+                        let is_good = stomp.session.has_token();
+                        if is_good {
+                            self.waiting.let_in_at = Some(now.instant);
+                        }
+                        self.waiting.suspects.note(now.instant, address, is_good);
+                    }
                 }
                 Some(message) => {
                     stomp.parked = Some(Box::new(Parked { message, ..*parked }));
@@ -178,6 +210,11 @@ impl Shard {
         self.settle(now);
         self.rearm(id);
         true
+    }
+
+    fn is_nearly_full(&self) -> bool {
+        let places_max = self.options.connections_max;
+        places_max - places_max / 8 <= self.active_everywhere()
     }
 
     /// Has those try again that wait for a key: there are others, or none will come.

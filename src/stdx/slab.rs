@@ -112,6 +112,12 @@ impl<T> Slab<T> {
         entry.value.as_ref().map(|_| Key { index, generation: entry.generation })
     }
 
+    /// Places of entries, taken or not: each index is below.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.entries.len()
+    }
+
     /// All entries in the order of their index.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         self.entries.iter().enumerate().filter_map(|(index, entry)| {

@@ -150,7 +150,7 @@ fn messages_are_published_in_order(driver: Driver) {
         "headers": { "kind": "notice" },
     });
     let (status, answer) = post(&server, "/api/publish", &message);
-    assert_eq!((status, &answer["published"]), (202, &json!(1)));
+    assert_eq!((status, &answer["published"]), (200, &json!(1)));
     let frame = client.message();
     assert_eq!((frame.header("subscription"), frame.text()), ("room", "{\"a\":1}"));
     assert_eq!(
@@ -159,16 +159,27 @@ fn messages_are_published_in_order(driver: Driver) {
     );
     assert_eq!(answer["ids"][0], frame.header("message-id"));
     let private = json!({ "destination": "/queue/private", "body": "for you" });
-    assert_eq!(post(&server, "/api/users/alice/publish", &private).0, 202);
+    assert_eq!(post(&server, "/api/users/alice/publish", &private).0, 200);
     client.expect("own", "for you");
-    let list: Vec<Value> = (0..1_000)
+    // As many as one body may hold.
+    let list: Vec<Value> = (0..10_000)
         .map(|number| json!({ "destination": "/topic/room.1", "body": number.to_string() }))
         .collect();
     let (status, answer) = post(&server, "/api/publish/batch", &json!({ "messages": list }));
-    assert_eq!((status, &answer["published"]), (202, &json!(1_000)), "{answer}");
-    for number in 0..1_000 {
+    assert_eq!((status, &answer["published"]), (200, &json!(10_000)), "{answer}");
+    assert_eq!(answer["ids"].as_array().map(Vec::len), Some(10_000));
+    for number in 0..10_000 {
         client.expect("room", &number.to_string());
     }
+    // What comes before one that is refused is published, and the answer says so.
+    let list = ["/topic/room.1", "/app/no", "/topic/room.1"]
+        .map(|to| json!({ "destination": to, "body": "part" }));
+    let (status, answer) = post(&server, "/api/publish/batch", &json!({ "messages": list }));
+    assert_eq!((status, &answer["error"]["code"]), (422, &json!("no-route")), "{answer}");
+    assert!(answer["error"]["message"].as_str().is_some_and(|it| it.starts_with("message 2 of 3")));
+    assert_eq!((&answer["published"], &answer["ids"][1]), (&json!(1), &Value::Null));
+    client.expect("room", "part");
+    client.assert_open();
 }
 
 fn what_cannot_be_published_is_told_as_json(driver: Driver) {
@@ -177,10 +188,11 @@ fn what_cannot_be_published_is_told_as_json(driver: Driver) {
         ("/api/publish", "{", 400, "bad-request"),
         ("/api/publish", "[]", 400, "bad-request"),
         ("/api/publish", r#"{"destination":"/topic/x"}"#, 400, "bad-request"),
-        ("/api/publish", r#"{"destination":"/nowhere","body":""}"#, 422, "refused"),
-        ("/api/publish", r#"{"destination":"/app/room.1","body":""}"#, 422, "refused"),
-        ("/api/publish", r#"{"destination":"/topic/*","body":""}"#, 422, "refused"),
-        ("/api/publish", r#"{"destination":"/topic/server.events","body":""}"#, 422, "refused"),
+        ("/api/publish", r#"{"destination":"/nowhere","body":""}"#, 422, "no-route"),
+        ("/api/publish", r#"{"destination":"/app/room.1","body":""}"#, 422, "no-route"),
+        ("/api/publish", r#"{"destination":"/topic/*","body":""}"#, 422, "bad-destination"),
+        ("/api/publish", r#"{"destination":"/topic/server.events","body":""}"#, 422, "forbidden"),
+        ("/api/users/%FF/disconnect", "{}", 400, "bad-request"),
         ("/api/users/a/publish", r#"{"destination":"/topic/x","body":""}"#, 400, "bad-request"),
         ("/api/publish/batch", r#"{"messages":[]}"#, 400, "bad-request"),
         ("/api/rebalance", r#"{"share":2}"#, 400, "bad-request"),
@@ -191,6 +203,9 @@ fn what_cannot_be_published_is_told_as_json(driver: Driver) {
         let answer = call(&server, "POST", path, "", body);
         assert_eq!((answer.status, &*code(&answer)), (status, expected), "{path} {body}");
     }
+    let large = format!(r#"{{"destination":"/topic/x","body":"{}"}}"#, "x".repeat(16 << 20));
+    let answer = call(&server, "POST", "/api/publish", "", &large);
+    assert_eq!((answer.status, &*code(&answer)), (413, "too-large"));
     let answer = call(&server, "GET", "/api/publish", "", "");
     assert_eq!((answer.status, &*code(&answer)), (405, "method"));
     let answer = call(&server, "GET", "/api/connections?limit=0", "", "");

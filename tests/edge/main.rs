@@ -11,6 +11,7 @@ mod destinations;
 mod drain;
 mod forgeries;
 mod framing;
+mod guards;
 mod http;
 mod lifecycle;
 mod limits;

@@ -1,7 +1,9 @@
 //! What an operator does to a running server: a new configuration, a scrape, lines for CloudWatch.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::thread;
 use std::time::Instant;
 
 use rustix::process::Signal;
@@ -20,9 +22,12 @@ on_each_driver!(
     a_reload_takes_what_is_live_and_no_connection_notices,
     a_bad_file_changes_nothing,
     a_reload_changes_who_may_connect,
+    a_reload_changes_how_many_may_connect,
     a_scrape_needs_its_token,
     the_cores_tell_how_busy_and_how_late_they_are,
     the_last_line_for_cloudwatch_tells_what_the_others_could_not,
+    a_line_about_a_connection_says_whose_it_is_and_no_secret,
+    reloads_under_load_lose_no_connection_and_no_message,
 );
 
 /// A server whose configuration file can be changed.
@@ -110,6 +115,30 @@ fn a_bad_file_changes_nothing(driver: Driver) {
     client.publish("/app/good", "still");
 }
 
+fn a_reload_changes_how_many_may_connect(driver: Driver) {
+    let mut configured = Configured::start(driver, "");
+    let two = |server: &Server| [(); 2].map(|()| Client::session(server, "amy"));
+    let rejected = |server: &Server| server.metric("websocket_rejected_total", "reason=\"user\"");
+    let before = two(&configured.server);
+    let text = "[limits]\nconnections_per_user = 1\n";
+    configured.reload(text, "limits.connections_per_user: 0 until now, 1");
+    until(|| {
+        drop(two(&configured.server));
+        0.0 < rejected(&configured.server)
+    });
+    // Those from before were not counted, and stay.
+    for mut client in before {
+        client.assert_open();
+    }
+    configured.reload("", "limits.connections_per_user: 1 until now, 0");
+    until(|| {
+        let before = rejected(&configured.server);
+        let mut clients = two(&configured.server);
+        clients.iter_mut().all(|it| it.is_served("UNSUBSCRIBE|id:x|receipt:r||^@"))
+            && rejected(&configured.server) == before
+    });
+}
+
 fn a_reload_changes_who_may_connect(driver: Driver) {
     let mut configured = Configured::start(driver, "");
     let asked = |server: &Server| {
@@ -181,4 +210,71 @@ fn the_last_line_for_cloudwatch_tells_what_the_others_could_not(driver: Driver) 
     assert_eq!(root["websocket.messages.received"], 1);
     assert_eq!(root["_aws"]["CloudWatchMetrics"][0]["Dimensions"][1][0], "Service");
     assert_eq!(server.await_exit().code(), Some(0));
+}
+
+fn a_line_about_a_connection_says_whose_it_is_and_no_secret(driver: Driver) {
+    let settings = ["log.format=json", "log.level=ringway=trace", "server.cores=1"];
+    let mut server = Server::start_with(driver, &settings);
+    let mut client = Client::open(&server);
+    client.connect("accept-version:1.2|login:amy|passcode:open-sesame|token:open-sesame");
+    client.subscribe("s", "/topic/room.1");
+    client.publish("/topic/room.1", "a secret of amy");
+    client.expect("s", "a secret of amy");
+    client.send("BOGUS||^@");
+    client.error_then_close(1002);
+    drop(client);
+    let line = server.await_line("closed: ");
+    let root: Value = serde_json::from_str(&line).expect("a line is one object");
+    let span = &root["span"];
+    assert_eq!((&root["level"], &span["name"]), (&"WARN".into(), &"connection".into()), "{line}");
+    assert_eq!(span["user"], "amy", "{line}");
+    for name in ["id", "address", "session"] {
+        assert!(span[name].as_str().is_some_and(|it| !it.is_empty()), "{name}: {line}");
+    }
+    // Each message has its lines at this level only, and none has what it says.
+    let said = server.end().join("\n");
+    assert!(said.contains("given to subscribers") && said.contains("\"said\""), "{said}");
+    assert!(!said.contains("open-sesame") && !said.contains("a secret"), "{said}");
+}
+
+/// Eight clients that say something all the time, each hearing all of it; the configuration changes
+/// under them.
+fn reloads_under_load_lose_no_connection_and_no_message(driver: Driver) {
+    const CLIENTS: usize = 8;
+    const MESSAGES: usize = 200;
+    let mut configured = Configured::start(driver, &route("round0"));
+    let mut clients: Vec<Client> =
+        (0..CLIENTS).map(|_| Client::session(&configured.server, "user")).collect();
+    clients.iter_mut().for_each(|it| it.subscribe("s", "/topic/load"));
+    let working: Vec<_> = (0..)
+        .zip(clients)
+        .map(|(number, mut client)| {
+            thread::spawn(move || {
+                for message in 0..MESSAGES {
+                    client.publish("/topic/load", &format!("{number} {message}"));
+                }
+                let mut heard = BTreeMap::new();
+                for _ in 0..CLIENTS * MESSAGES {
+                    let text = client.message().text().to_owned();
+                    let (who, what) = text.split_once(' ').expect("who and what");
+                    let next = heard.entry(who.to_owned()).or_insert(0);
+                    assert_eq!(what, next.to_string(), "of {who}");
+                    *next += 1;
+                }
+                client.assert_open();
+                client
+            })
+        })
+        .collect();
+    let mut rounds_count = 0;
+    while rounds_count < 3 || working.iter().any(|it| !it.is_finished()) {
+        rounds_count += 1;
+        let text = format!("[limits]\nrefusals = {rounds_count}\n{}", route("other"));
+        configured.reload(&text, &format!("until now, {rounds_count} ("));
+    }
+    let clients: Vec<Client> =
+        working.into_iter().map(|it| it.join().expect("no client fails")).collect();
+    let active = configured.server.metric("websocket_connections_active", "");
+    assert_eq!(active, f64::from(u8::try_from(clients.len()).expect("a few")));
+    assert_eq!(configured.server.metric("websocket_handshakes_total", "accepted"), active);
 }

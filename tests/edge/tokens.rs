@@ -38,6 +38,7 @@ on_each_driver!(
     a_token_of_the_command_is_let_in_and_nobody_else,
     a_file_of_keys_is_read_again_when_it_changes,
     keys_that_are_fetched_change_under_a_hundred_clients,
+    strangers_have_keys_fetched_no_sooner_than_the_cooldown,
     a_session_is_cut_when_its_token_ends,
     a_storm_of_connects_leaves_room_for_the_established,
     a_token_is_never_written_down,
@@ -190,9 +191,14 @@ fn keys_that_are_fetched_change_under_a_hundred_clients(driver: Driver) {
     while clients.len() < 100 {
         clients.push(try_connect(&server, &old).expect("its key is there"));
     }
-    // A new key, unknown until a token names it, beside the old one.
-    let new = token_by("ed25519.pem", "ed-1", "bob");
+    // A new key, unknown until a token names it, beside the old one: a session that renews with it
+    // waits for it as whoever comes with it does.
+    let mut renewed = clients.pop().expect("one of a hundred");
+    let renewal = token_by("ed25519.pem", "ed-1", "amy");
     issuer.give(jwks(&["ec-1", "ed-1"]));
+    let send = "SEND|destination:/app/_session/token|Authorization:Bearer ";
+    renewed.granted(&format!("{send}{renewal}"), "");
+    let new = token_by("ed25519.pem", "ed-1", "bob");
     let mut bob = try_connect(&server, &new).expect("it waits until its key has been fetched");
     for client in &mut clients {
         client.assert_open();
@@ -204,6 +210,7 @@ fn keys_that_are_fetched_change_under_a_hundred_clients(driver: Driver) {
     for client in &mut clients {
         client.error_then_close(4401);
     }
+    renewed.assert_open();
     bob.assert_open();
     // A source that fails changes nothing.
     issuer.give("nonsense".into());
@@ -216,6 +223,23 @@ fn keys_that_are_fetched_change_under_a_hundred_clients(driver: Driver) {
     }
     bob.assert_open();
     try_connect(&server, &new).expect("its key is there");
+}
+
+fn strangers_have_keys_fetched_no_sooner_than_the_cooldown(driver: Driver) {
+    let issuer = Issuer::start(jwks(&["ec-1"]));
+    let url = format!("auth.jwt.jwks_url=http://{}/keys", issuer.address);
+    let settings = [&*url, "auth.jwt.jwks_cooldown=1h", "auth.jwt.jwks_refresh=1h"];
+    let server = Server::start_with(driver, &settings);
+    let mut amy = connect_soon(&server, &token_by("p256.pem", "ec-1", "amy"));
+    let unknown = "reason=\"unknown-key\"";
+    let before = server.metric("websocket_auth_failures_total", unknown);
+    for index in 0..20 {
+        let unknown = token_by("other.pem", &format!("unknown-{index}"), "eve");
+        assert_eq!(try_connect(&server, &unknown).err(), Some(1008));
+    }
+    server.await_metric("websocket_auth_failures_total", unknown, before + 20.0);
+    assert_eq!(issuer.asked_count.load(Ordering::Relaxed), 1);
+    amy.assert_open();
 }
 
 fn a_session_is_cut_when_its_token_ends(driver: Driver) {

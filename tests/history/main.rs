@@ -19,7 +19,9 @@ mod fleet;
 mod migrate;
 mod outage;
 mod replay;
+mod retention;
 mod stored;
+mod storm;
 
 /// Makes a test of each claim for each kind of store.
 macro_rules! on_each_store {

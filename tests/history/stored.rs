@@ -87,7 +87,8 @@ fn an_absent_user_finds_what_was_said_meanwhile(store: &Store) {
     let mut file = tempfile::NamedTempFile::new().expect("there is room for a file");
     let route = "[[route]]\nmatch = '/app/private.{user}'\nto = '/user/{user}/queue/private'\n\
                  history = true\n\
-                 [[route]]\nmatch = '/app/room.{room}'\nto = '/topic/room.{room}'\nhistory = true\n";
+                 [[route]]\nmatch = '/app/room.{room}'\nto = '/topic/room.{room}'\n\
+                 history = true\n";
     file.write_all(route.as_bytes()).expect("the file takes it");
     let path = file.path().display().to_string();
     let server = store.serve_with(&["--config", &path]);

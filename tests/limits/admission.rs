@@ -7,6 +7,7 @@ use ringway::metrics::CloseCode;
 use ringway::metrics::Refusal;
 use ringway::metrics::Rejected;
 use ringway::shard::ConnectionId;
+use ringway::shard::Notice;
 use ringway::shard::ProxyProtocol;
 use ringway::stdx::cidr::Cidr;
 
@@ -224,6 +225,33 @@ fn a_user_has_so_many_connections_and_others_have_theirs() {
     let fourth = connect(&mut world, "amy");
     assert_eq!(world.only_frame(fourth).command, "CONNECTED");
     world.session();
+}
+
+#[test]
+fn who_came_last_goes_when_its_user_has_too_many_elsewhere() {
+    let mut world = World::new(|it| it.admission.seats.user_max = 3);
+    let ids = [(); 3].map(|()| session_of(&mut world, "amy"));
+    let bob = session_of(&mut world, "bob");
+    let crowded = |allowed| Notice::Crowded([("amy".into(), allowed)].into());
+    world.notice(&crowded(3));
+    ids.iter().for_each(|id| world.assert_open(*id));
+    world.notice(&crowded(1));
+    for id in &ids[1..] {
+        let (code, said) = world.closed(*id);
+        let Some(Said::Stomp(error)) = said.last() else { panic!("{said:?}") };
+        assert_eq!((code, error.header("message")), (1008, "too many connections"));
+    }
+    assert_eq!(world.counters().rejected.of(Rejected::User).get(), 2);
+    world.assert_open(ids[0]);
+    world.assert_open(bob);
+    // Their places are free again, and are given back no second time.
+    ids[1..].iter().for_each(|id| world.hang_up(*id));
+    for _ in 0..2 {
+        session_of(&mut world, "amy");
+    }
+    let fourth = world.upgraded(UPGRADE);
+    world.frame(fourth, "CONNECT", "accept-version:1.2\nlogin:amy\n", b"");
+    assert_eq!(world.closed(fourth).0, 1008);
 }
 
 #[test]

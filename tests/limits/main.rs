@@ -4,8 +4,10 @@ mod wire;
 mod world;
 
 mod admission;
+mod asking;
 mod connecting;
 mod credit;
+mod drain;
 mod ending;
 mod heart_beats;
 mod outbox;

@@ -40,7 +40,17 @@ fn key_set(secrets: &[&[u8]], generation: u64) -> Arc<KeySet> {
 
 /// A world in which tokens are needed, with these rules or those of the contract.
 pub(crate) fn world(rules: &[(Action, &str)]) -> World {
+    world_with(rules, 20_000)
+}
+
+/// The same with so many places.
+pub(crate) fn world_of(connections_max: usize) -> World {
+    world_with(&[], connections_max)
+}
+
+fn world_with(rules: &[(Action, &str)], connections_max: usize) -> World {
     World::new(|options| {
+        options.connections_max = connections_max;
         options.rules = if rules.is_empty() {
             Rules::default_for(true)
         } else {

@@ -2,6 +2,7 @@
 //! that is being fetched.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringway::policy::auth::KeySet;
 use ringway::policy::auth::SigningKey;
@@ -16,6 +17,7 @@ use crate::tokens::SECRET;
 use crate::tokens::assert_ended;
 use crate::tokens::connect;
 use crate::tokens::world;
+use crate::tokens::world_of;
 use crate::wire;
 use crate::wire::UPGRADE;
 use crate::wire::upgrade_with;
@@ -101,7 +103,9 @@ fn answered(world: &mut World, heads: &[String; 2], good: &str) -> Vec<usize> {
         .map(|number| (number % 2, connect(world, &heads[number % 2], &lines(number % 2 == 0))))
         .collect();
     let mut order = Vec::new();
-    while world.admit_one() {
+    // It is calm when nobody has been let in for a while.
+    while world.admit_one() || order.len() < ids.len() {
+        world.skip(Duration::from_millis(10));
         for (place, id) in &ids {
             if !world.said(*id).is_empty() {
                 order.push(*place);
@@ -113,14 +117,36 @@ fn answered(world: &mut World, heads: &[String; 2], good: &str) -> Vec<usize> {
 }
 
 #[test]
+fn those_behind_the_others_are_turned_away_where_there_is_hardly_room() {
+    let mut world = world_of(16);
+    let head = upgrade_with("X-Forwarded-For: 198.51.100.7\r\n");
+    for _ in 0..3 {
+        let bad = connect(&mut world, &head, "token:a.b.c\n");
+        assert_eq!(world.closed(bad).0, 1008);
+        world.leave(bad, 1008);
+    }
+    world.hold_connects(true);
+    // As many as leave the server open to all, then one more.
+    let suspects: Vec<_> = (0..14).map(|_| connect(&mut world, &head, "token:a.b.c\n")).collect();
+    let signatures = world.counters().auth.signatures.get();
+    assert!(world.admit_one());
+    assert_eq!(world.closed(suspects[0]).0, 1013);
+    world.leave(suspects[0], 1013);
+    assert!(world.admit_one());
+    assert_eq!(world.closed(suspects[1]).0, 1008, "there is room again");
+    world.run_timer();
+    assert_eq!(world.counters().auth.signatures.get(), signatures, "known by its hash");
+}
+
+#[test]
 fn an_address_whose_tokens_were_refused_comes_behind_the_others() {
     let mut world = world(&[]);
     let head = |address: &str| upgrade_with(&format!("X-Forwarded-For: {address}\r\n"));
     let heads = [head("198.51.100.7"), head("203.0.113.9")];
     let good = token_of_key(&world, SECRET, "any");
     let order = answered(&mut world, &heads, &good);
-    // The first is refused; from then on those of its address wait for the others.
-    assert_eq!(order, [vec![0], vec![1; 10], vec![0; 9]].concat());
+    // Three are refused; from then on those of their address wait for the others.
+    assert_eq!(order, [vec![0, 1, 0, 1, 0], vec![1; 8], vec![0; 7]].concat());
 }
 
 /// A session whose token is by the key called "old", the only one there is.

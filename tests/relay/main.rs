@@ -11,8 +11,10 @@ mod support;
 mod world;
 
 mod access;
+mod api;
 mod backend;
 mod cluster;
+mod draining;
 mod egress;
 mod faults;
 mod harness;

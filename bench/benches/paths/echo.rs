@@ -14,6 +14,7 @@ use ringway::broker::router::RouteTo;
 use ringway::broker::router::Router;
 use ringway::broker::seats;
 use ringway::broker::session;
+use ringway::io::clock::Clock;
 use ringway::metrics::ShardCounters;
 use ringway::metrics::health::Health;
 use ringway::policy::auth;
@@ -39,28 +40,54 @@ const UPGRADE: &[u8] = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
 
 /// One SEND of 200 bytes and its MESSAGE; `is_guarded`: with a token, rights, rates and seats.
 pub(super) fn echo(is_guarded: bool) -> Box<dyn FnMut()> {
-    let mut shard = shard(is_guarded);
-    let id = shard.handle_opened(now(), ([192, 0, 2, 1], 4000).into()).expect("there is room");
-    shard.handle_bytes(now(), id, &mut UPGRADE.to_vec());
-    assert!(0 < heard(&mut shard, id));
-    let claims = serde_json::json!({"sub": "amy", "exp": NOW_MS / 1000 + 3600});
-    let token = SigningKey::secret(SECRET).sign(&claims).expect("it signs");
-    let connect = format!("CONNECT\naccept-version:1.2\nlogin:amy\ntoken:{token}\n\n\0");
-    for text in [&*connect, "SUBSCRIBE\nid:0\ndestination:/topic/room.1\nreceipt:r\n\n\0"] {
-        shard.handle_bytes(now(), id, &mut message(text.as_bytes()));
-        while shard.admit_next(now()) {}
-        assert!(0 < heard(&mut shard, id), "an answer");
-    }
-    let mut send = Vec::new();
-    ringway_bench::stomp::encode_send("/app/room.1", None, &super::body(200), &mut send);
-    let send = message(&send);
+    let (mut shard, id, send) = session(is_guarded, now());
     let mut input = send.clone();
     Box::new(move || {
         input.copy_from_slice(&send);
         shard.handle_bytes(now(), id, &mut input);
-        assert!(200 < black_box(heard(&mut shard, id)), "it comes back");
+        assert!(200 < black_box(heard(&mut shard, id, now())), "it comes back");
         shard.handle_turn_end(now().instant);
     })
+}
+
+/// The same as the shard's runtime does it: with its readings of the clock, of which one is there
+/// for the metrics only, and with a log of the default level.
+pub(super) fn turn() -> Box<dyn FnMut()> {
+    ringway::server::logs::init(&ringway::config::settings::Settings::default().log);
+    let clock = Clock::start();
+    let unix_start_ms = clock.unix_start_ms();
+    let (mut shard, id, send) = session(false, clock.now(unix_start_ms));
+    let mut input = send.clone();
+    Box::new(move || {
+        input.copy_from_slice(&send);
+        let began = clock.now(unix_start_ms);
+        shard.handle_bytes(began, id, &mut input);
+        if shard.has_fanned_out() {
+            shard.handle_fan_out_end(began.instant, clock.instant());
+        }
+        let now = clock.now(unix_start_ms);
+        shard.handle_turn_end(now.instant);
+        assert!(200 < black_box(heard(&mut shard, id, now)), "it comes back");
+    })
+}
+
+/// A shard, a session in it that hears a room, and the bytes of what it says there.
+fn session(is_guarded: bool, now: Now) -> (Shard, ConnectionId, Vec<u8>) {
+    let mut shard = shard(is_guarded);
+    let id = shard.handle_opened(now, ([192, 0, 2, 1], 4000).into()).expect("there is room");
+    shard.handle_bytes(now, id, &mut UPGRADE.to_vec());
+    assert!(0 < heard(&mut shard, id, now));
+    let claims = serde_json::json!({"sub": "amy", "exp": NOW_MS / 1000 + 3600});
+    let token = SigningKey::secret(SECRET).sign(&claims).expect("it signs");
+    let connect = format!("CONNECT\naccept-version:1.2\nlogin:amy\ntoken:{token}\n\n\0");
+    for text in [&*connect, "SUBSCRIBE\nid:0\ndestination:/topic/room.1\nreceipt:r\n\n\0"] {
+        shard.handle_bytes(now, id, &mut message(text.as_bytes()));
+        while shard.admit_next(now) {}
+        assert!(0 < heard(&mut shard, id, now), "an answer");
+    }
+    let mut send = Vec::new();
+    ringway_bench::stomp::encode_send("/app/room.1", None, &super::body(200), &mut send);
+    (shard, id, message(&send))
 }
 
 fn now() -> Now {
@@ -75,14 +102,14 @@ fn message(payload: &[u8]) -> Vec<u8> {
 }
 
 /// Takes what the shard sends; how many bytes that is.
-fn heard(shard: &mut Shard, id: ConnectionId) -> usize {
+fn heard(shard: &mut Shard, id: ConnectionId, now: Now) -> usize {
     let mut bytes = 0;
     while let Some((to, batch)) = shard.poll_send() {
         assert!(to == id);
         bytes += batch.len();
         let sent = batch.len();
         drop(batch);
-        shard.handle_sent(now(), id, sent);
+        shard.handle_sent(now, id, sent);
     }
     bytes
 }

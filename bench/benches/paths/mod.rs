@@ -42,10 +42,14 @@ pub(crate) const PATHS: &[Path] = &[
     ("fan-out to 1,000 in 100 groups", || fan_out(100)),
     ("echo 200 B, all open", || echo::echo(false)),
     ("echo 200 B, all guarded", || echo::echo(true)),
+    (METERED, echo::turn),
     ("resp scan message", resp_scan),
     ("envelope decode", envelope_decode),
     ("envelope encode", envelope_encode),
 ];
+
+/// The path whose cost with nothing counted or logged is held against that with the defaults.
+pub(crate) const METERED: &str = "echo 200 B, a whole turn";
 
 const DESTINATION: &str = "/topic/room.1";
 

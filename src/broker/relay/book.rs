@@ -171,6 +171,11 @@ impl Book {
         !self.records.is_empty()
     }
 
+    /// How many are not known to be stored.
+    pub(super) fn unstored_count(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// The next answer to whoever asked.
     pub(super) fn poll_answer(&mut self) -> Option<(ShardId, Reply)> {
         self.answers.pop_front()

@@ -207,6 +207,12 @@ impl Embedded {
         self.book.has_records()
     }
 
+    /// Publications that are not known to be stored.
+    #[must_use]
+    pub fn unstored_count(&self) -> usize {
+        self.book.unstored_count()
+    }
+
     /// Whether mail for another shard waits here.
     #[must_use]
     pub fn has_mail(&self) -> bool {

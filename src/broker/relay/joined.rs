@@ -252,6 +252,15 @@ impl Relay {
         }
     }
 
+    /// Publications of this home that are not known to be stored.
+    #[must_use]
+    pub fn unstored_count(&self) -> usize {
+        match self {
+            Self::Embedded(relay) => relay.unstored_count(),
+            Self::Redis(relay) => relay.unstored_count(),
+        }
+    }
+
     /// How many targets this shard wants; `None` where more may be kept for a while.
     #[must_use]
     pub fn interests_count(&self) -> Option<usize> {

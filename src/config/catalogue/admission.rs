@@ -3,6 +3,7 @@
 use crate::config::catalogue::choice;
 use crate::config::catalogue::count;
 use crate::config::catalogue::knob;
+use crate::config::catalogue::live;
 use crate::config::knob::Kind;
 use crate::config::knob::Knob;
 
@@ -26,47 +27,47 @@ pub(super) const PROXIES: &[Knob] = &[
 
 /// Those of `limits.*`.
 pub(super) const LIMITS: &[Knob] = &[
-    knob(
+    live(
         "limits.connections_per_user",
         count(0, 1 << 20),
         "0",
         "Connections of one user over all cores, and soon after over all tasks that share a Redis; \
          0 means any number.",
     ),
-    knob(
+    live(
         "limits.connections_per_address",
         count(0, 1 << 20),
         "0",
         "Connections of one address over all cores; 0 means any number.",
     ),
-    knob(
+    live(
         "limits.handshakes_per_second",
         count(0, 1 << 20),
         "0",
         "Upgrades of the process per second, shared out evenly to the cores; 0 means any number.",
     ),
-    knob(
+    live(
         "limits.frames_per_second",
         count(0, 1 << 20),
         "0",
         "STOMP frames of one connection per second: who is ahead by a second is not read for a \
          while, by two is refused; 0 means any number.",
     ),
-    knob(
+    live(
         "limits.bytes_per_second",
         Kind::Bytes { min: 0, max: 1 << 40, auto: false },
         "0",
         "Bytes of one connection per second: who is ahead by a second is not read for a while, \
          what comes behind two is refused; 0 means any number.",
     ),
-    knob(
+    live(
         "limits.user_frames_per_second",
         count(0, 1 << 20),
         "0",
         "STOMP frames of one user per second on each core, over all its connections there, held as \
          `limits.frames_per_second` is; 0 means any number.",
     ),
-    knob(
+    live(
         "limits.user_bytes_per_second",
         Kind::Bytes { min: 0, max: 1 << 40, auto: false },
         "0",

@@ -1,10 +1,12 @@
 //! `history.*`: the rows of the history.
 
+use crate::config::catalogue::HOUR;
 use crate::config::catalogue::KIB;
 use crate::config::catalogue::bytes;
 use crate::config::catalogue::choice;
 use crate::config::catalogue::count;
 use crate::config::catalogue::knob;
+use crate::config::catalogue::time;
 use crate::config::knob::Kind;
 use crate::config::knob::Knob;
 
@@ -44,5 +46,17 @@ pub(super) const HISTORY: &[Knob] = &[
         "10000",
         "Messages of a destination in its Redis stream that may wait for the store; with more they \
          are refused.",
+    ),
+    knob(
+        "history.retention_age",
+        time(0, 10 * 366 * 24 * HOUR),
+        "0s",
+        "How long a message is kept; 0 keeps it for ever.",
+    ),
+    knob(
+        "history.retention_count",
+        count(0, 1_000_000_000),
+        "0",
+        "How many messages of each destination are kept; 0 keeps all.",
     ),
 ];

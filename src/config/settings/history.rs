@@ -1,5 +1,7 @@
 //! `history.*`: where messages of routes with a history are stored.
 
+use std::time::Duration;
+
 use crate::config::history_url::HistoryUrl;
 use crate::config::settings::Envelope;
 use crate::config::settings::Settings;
@@ -18,6 +20,10 @@ pub struct HistorySettings {
     pub stream_messages: usize,
     /// Messages of a destination that may wait for the store.
     pub unstored_messages: usize,
+    /// How long a message is kept; zero for ever.
+    pub retention_age: Duration,
+    /// How many of each destination are kept; 0 all.
+    pub retention_count: usize,
 }
 
 /// `history.on_failure`
@@ -63,6 +69,8 @@ impl HistorySettings {
             on_failure: values.choice("history.on_failure", OnFailure::NAMES),
             stream_messages: values.number("history.stream_messages"),
             unstored_messages: values.number("history.unstored_messages"),
+            retention_age: values.time("history.retention_age"),
+            retention_count: values.number("history.retention_count"),
         }
     }
 }

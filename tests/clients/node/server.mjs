@@ -105,5 +105,5 @@ export async function startServer(...settings) {
     const [code, signal] = await inTime(exited, 'the end of the server');
     assert.equal(code, 0, `exit ${code ?? signal}:\n${said.join('\n')}`);
   };
-  return { url, admin, samples, stop };
+  return { url, admin, samples, stop, child, exited, said };
 }

@@ -303,6 +303,26 @@ impl Client {
         (self.closed(), std::mem::take(&mut self.reason))
     }
 
+    /// All that is answered until the server closes, and the code of that.
+    #[track_caller]
+    pub(crate) fn until_closed(&mut self) -> (Vec<Frame>, u16) {
+        while self.closed.is_none() {
+            self.read();
+        }
+        (self.answers.drain(..).collect(), self.closed())
+    }
+
+    /// Sends what a server that still serves this connection answers, and reads what comes of it.
+    #[track_caller]
+    pub(crate) fn is_served(&mut self, notation: &str) -> bool {
+        self.send(notation);
+        while self.closed.is_none() && self.answers.iter().all(|it| it.command == "ERROR") {
+            self.read();
+        }
+        self.answers.clear();
+        self.closed.is_none()
+    }
+
     /// Waits for the one ERROR that comes before a close with `code`.
     #[track_caller]
     pub(crate) fn error_then_close(&mut self, code: u16) -> Frame {

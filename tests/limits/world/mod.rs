@@ -1,27 +1,29 @@
 //! One shard, its connections as byte buffers, and a clock that moves when it is told to.
 
 mod clients;
+mod mail;
 mod options;
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::mpsc;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use ringway::broker::publication::Publication;
-use ringway::broker::relay::Mail;
-use ringway::broker::relay::Reply;
 use ringway::broker::relay::Request;
 use ringway::broker::relay::ShardId;
-use ringway::broker::seats::Answer;
-use ringway::broker::seats::Ask;
 use ringway::metrics::ShardCounters;
 use ringway::metrics::health::Health;
+use ringway::shard;
 use ringway::shard::Action;
+use ringway::shard::Ask;
 use ringway::shard::ConnectionId;
 use ringway::shard::Identity;
+use ringway::shard::Left;
 use ringway::shard::Notice;
 use ringway::shard::Options;
+use ringway::shard::Question;
 use ringway::shard::Shard;
 use ringway::stdx::bytes::Batch;
 use ringway::stdx::time::Instant;
@@ -235,6 +237,36 @@ impl World {
         self.carry();
     }
 
+    /// The server begins to let its sessions go.
+    pub(crate) fn begin_drain(&mut self) {
+        self.health.drain();
+        self.shard.begin_drain(self.now());
+        self.carry();
+    }
+
+    /// Lets one share of the drain pass, 10 ms after the last one; `false` once nobody is left but
+    /// who waits for a receipt.
+    pub(crate) fn drain_some(&mut self) -> bool {
+        self.now = self.now.after(Duration::from_millis(10));
+        let goes_on = self.shard.drain_some(self.now());
+        self.carry();
+        goes_on
+    }
+
+    /// An operator asks; the shard has not begun to answer.
+    pub(crate) fn ask(&mut self, question: Question) -> Receiver<shard::Answer> {
+        let (reply, answer) = mpsc::channel();
+        self.shard.handle_ask(Ask { question, reply });
+        answer
+    }
+
+    /// Does one step for operators.
+    pub(crate) fn answer_some(&mut self) -> Left {
+        let left = self.shard.answer_some(self.now());
+        self.carry();
+        left
+    }
+
     /// Whether the shard has ended its write side.
     pub(crate) fn is_write_ended(&self, id: ConnectionId) -> bool {
         self.peers[&id].is_write_ended
@@ -267,48 +299,6 @@ impl World {
     /// Whether the shard may read.
     pub(crate) fn has_credit(&mut self) -> bool {
         self.shard.has_credit(self.now)
-    }
-
-    /// The other shard, as its home, hands over a publication.
-    pub(crate) fn deliver_from_other(&mut self, destination: &str, body: &[u8]) {
-        let publication = Arc::new(Publication {
-            channel: destination.into(),
-            destination: destination.into(),
-            message_id: "other-1".into(),
-            content_type: None,
-            sender: None,
-            timestamp_ms: self.now().unix_ms,
-            received_at: self.now,
-            headers: Vec::new(),
-            body_nul: [body, b"\0"].concat().into(),
-            is_text: true,
-            forwarded_by: None,
-            history: None,
-        });
-        let mail = Mail::Reply(Reply::Deliver(publication));
-        self.shard.handle_mail(self.now(), OTHER, mail);
-        self.carry();
-    }
-
-    /// Answers the oldest `count` requests as the other shard would, as the home that it is.
-    #[track_caller]
-    pub(crate) fn answer_mail(&mut self, count: usize) {
-        for request in self.mail.drain(..count).collect::<Vec<_>>() {
-            let reply = match request {
-                Request::Publish { token: Some(token), .. } => Reply::Accepted(token),
-                Request::Interest { target, is_wanted: true, number } => {
-                    Reply::Confirmed { target, number }
-                }
-                Request::Seat(Ask::Take { holder, connection }) => {
-                    Reply::Seat(Answer { holder, connection, is_granted: true })
-                }
-                Request::Seat(Ask::Free { .. })
-                | Request::Publish { token: None, .. }
-                | Request::Interest { .. } => continue,
-            };
-            self.shard.handle_mail(self.now(), OTHER, Mail::Reply(reply));
-        }
-        self.carry();
     }
 
     /// Carries out all that the shard puts out, until it is quiet.

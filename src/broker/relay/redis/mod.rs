@@ -13,19 +13,20 @@
 //! ```
 //!
 //! Promises: what is written is never written again, unless Redis says that it was not done, or it
-//! is a script that may be; each token is answered once; a node is up, and is given publications, only when all that is wanted
-//! here is subscribed to.
+//! is a script that may be; each token is answered once; a node is up, and is given publications,
+//! only when all that is wanted here is subscribed to.
 //!
 //! Read `link` (one connection), `interest`, `batch`, `interests` and `confirm` (what is subscribed
 //! to), `publisher` (what is published), `names` and `translate` (what it is called and how it
-//! looks), `topology` and `nodes` (who has what), then `receive`, `answers` and `transmit`; `history` has a
-//! map of its own.
+//! looks), `topology` and `nodes` (who has what), then `receive`, `answers` and `transmit`.
+//! `history` has a map of its own.
 
 mod answers;
 mod batch;
 mod confirm;
 mod control;
 mod counts;
+mod figures;
 mod forward;
 mod history;
 mod interest;
@@ -49,7 +50,6 @@ use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::broker::publication::Publication;
 use crate::broker::refusal::Code;
@@ -321,48 +321,6 @@ impl Redis {
         self.interests.handle_timer(now, &mut self.events);
         self.counts.refused += self.publisher.expire(now, &mut self.events);
         self.finish(now);
-    }
-
-    /// Whether the relay works.
-    #[must_use]
-    pub const fn state(&self) -> State {
-        self.state
-    }
-
-    /// What was counted since the start.
-    #[must_use]
-    pub const fn counts(&self) -> &Counts {
-        &self.counts
-    }
-
-    /// Bytes of commands that wait to be written.
-    #[must_use]
-    pub const fn waiting_bytes(&self) -> usize {
-        self.publisher.waiting_bytes()
-    }
-
-    /// Publications and stream entries that are written and not answered.
-    #[must_use]
-    pub fn unanswered_count(&self) -> usize {
-        self.publisher.unanswered_count()
-    }
-
-    /// Whether nothing waits to be written, answered or stored.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        let is_quiet = self.waiting_bytes() == 0 && self.unanswered_count() == 0;
-        is_quiet && self.history.as_ref().is_none_or(History::is_empty)
-    }
-
-    /// Channels and globs that are subscribed to, or will be; those that linger are among them.
-    #[must_use]
-    pub fn interests_count(&self) -> usize {
-        self.interests.count()
-    }
-
-    /// Appends how long each publication took from its writing to its answer, since the last call.
-    pub fn take_round_trips(&mut self, out: &mut Vec<Duration>) {
-        self.publisher.take_round_trips(out);
     }
 
     /// After every input that can change what is up or due.

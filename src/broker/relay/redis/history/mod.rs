@@ -20,7 +20,7 @@
 //!    them and can still be read goes out between them.
 //!
 //! Read `script` and the Lua files, `ledger`, `asks`, `readings`, `tracks`, then `placing`,
-//! `reading` and `copying`.
+//! `reading`, `tracking` and `copying`.
 
 mod asks;
 mod copying;
@@ -29,6 +29,7 @@ mod placing;
 mod reading;
 mod readings;
 mod script;
+mod tracking;
 mod tracks;
 
 use std::collections::BTreeMap;
@@ -112,6 +113,11 @@ impl History {
     /// The same command with its script in place of the name.
     pub(super) fn whole(&self, command: &[u8]) -> Option<Vec<u8>> {
         self.scripts.whole(command)
+    }
+
+    /// Records that are not known to be stored.
+    pub(super) fn unstored_count(&self) -> usize {
+        self.ledger.waiting_count()
     }
 
     /// Whether nobody waits for anything.

@@ -193,6 +193,18 @@ impl Tracks {
         }
     }
 
+    /// A message of a channel without a place; `true` when it waits for those before it.
+    pub(super) fn hold_plain(&mut self, publication: &Arc<Publication>) -> bool {
+        let Some(track) = self.all.get_mut(&*publication.channel) else { return false };
+        let has_room = track.held.len() < HELD_COUNT_MAX && track.held_bytes < HELD_BYTES_MAX;
+        let is_held = track.is_healing && has_room;
+        if is_held {
+            track.held_bytes += publication.body().len();
+            track.held.push_back(Arc::clone(publication));
+        }
+        is_held
+    }
+
     /// A page of reading `reading`; `end` is the end of the stream, where that was asked.
     pub(super) fn handle_page(
         &mut self,
@@ -240,9 +252,11 @@ impl Tracks {
     }
 }
 
-/// Whether nothing can be between the two.
+/// Whether nothing can be between the two. What comes first of all follows the base of a channel
+/// that nobody had said anything on.
 fn follows(last: Place, place: Place) -> bool {
-    last.epoch == place.epoch && last.seq + 1 == place.seq
+    let is_first = last.seq == 0 && place.seq == 1 && last.epoch <= place.epoch;
+    is_first || last.epoch == place.epoch && last.seq + 1 == place.seq
 }
 
 impl Track {
@@ -258,8 +272,8 @@ impl Track {
         if HELD_COUNT_MAX < self.held.len() || HELD_BYTES_MAX < self.held_bytes {
             // All of them are in the stream.
             self.lost = self.lost.max(Some(place));
-            self.held.clear();
-            self.held_bytes = 0;
+            self.held.retain(|it| it.place().is_none());
+            self.held_bytes = self.held.iter().map(|it| it.body().len()).sum();
             self.asked_count = 0;
         }
     }
@@ -282,7 +296,10 @@ impl Track {
             self.held_bytes -= held.body().len();
             let had_come = 0 < self.asked_count;
             self.asked_count = self.asked_count.saturating_sub(1);
-            let Some(place) = held.place() else { continue };
+            let Some(place) = held.place() else {
+                healed.give.push(held);
+                continue;
+            };
             let last = self.last.unwrap_or_default();
             if place <= last {
                 healed.filled_count -=
