@@ -18,6 +18,7 @@ use super::record::Place;
 use super::record::Receipt;
 use super::record::Said;
 use super::record::Wish;
+use super::view::View;
 
 /// What a good run had; printed, so that a run that proves little shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub(crate) struct Figures {
     pub(crate) unkept: usize,
     /// Messages with `stored:deferred` that Redis had lost.
     pub(crate) deferred_lost: usize,
+    /// Repeats that made a second message, as Redis had lost what it knew of the first.
+    pub(crate) forgotten: usize,
 }
 
 /// A broken promise, and what happened around it.
@@ -68,7 +71,8 @@ fn violation(what: String) -> Violation {
 ///   the place that it names, and that is not before what was acknowledged by then.
 ///
 /// Where Redis has lost what it had, what was `stored:deferred` may be missing, listeners may have
-/// heard what the store never got, and there may be holes. These are counted.
+/// heard what the store never got, there may be holes, and a repeat of what Redis has lost makes a
+/// second message, which has promises of its own. These are counted.
 pub(crate) fn judge(history: &History) -> Result<Figures, Violation> {
     let mut figures = Figures::default();
     for one in &history.said {
@@ -112,13 +116,16 @@ impl Room<'_> {
         let mut taken: HashMap<Place, Id> = HashMap::new();
         for one in &self.said {
             let place = first(one).place;
-            if let Some(other) = one.receipts.iter().find(|it| it.place != place) {
+            let other = one.receipts.iter().find(|it| it.place != place);
+            if let Some(other) = other.filter(|_| !self.history.has_lost_stream) {
                 let text = format!("{} was acknowledged at {place} and {}", one.id, other.place);
                 return Err(self.around(place, text));
             }
-            if let Some(other) = taken.insert(place, one.id) {
-                let text = format!("{} and {other} were acknowledged at {place}", one.id);
-                return Err(self.around(place, text));
+            for place in one.receipts.iter().map(|it| it.place) {
+                if let Some(other) = taken.insert(place, one.id).filter(|it| *it != one.id) {
+                    let text = format!("{} and {other} were acknowledged at {place}", one.id);
+                    return Err(self.around(place, text));
+                }
             }
         }
         // What was answered before another was sent stands before it.
@@ -148,6 +155,7 @@ impl Room<'_> {
 
     fn judge_store(&mut self, figures: &mut Figures) -> Result<(), Violation> {
         let mut places: HashMap<Id, Place> = HashMap::new();
+        let may_forget = self.history.has_lost_stream;
         let known: BTreeSet<Id> = self.said.iter().map(|it| it.id).collect();
         for row in self.history.rows.iter().filter(|it| it.room == self.number) {
             if let Some(other) = self.rows.insert(row.place, row.id) {
@@ -159,26 +167,27 @@ impl Room<'_> {
                     format!("the store holds {} at {}, which nobody said", row.id, row.place);
                 return Err(self.around(row.place, text));
             }
-            if let Some(other) = places.insert(row.id, row.place) {
+            let other = places.insert(row.id, row.place);
+            figures.forgotten += usize::from(other.is_some());
+            if let Some(other) = other.filter(|_| !may_forget) {
                 let text =
                     format!("the store holds {} twice, at {other} and {}", row.id, row.place);
                 return Err(self.around(row.place, text));
             }
         }
-        for one in &self.said {
-            let Receipt { place, kept, .. } = first(one);
-            match (places.get(&one.id), kept) {
-                (Some(found), _) if *found == place => {}
-                (None, Kept::Deferred) if self.history.has_lost_stream => {
-                    figures.deferred_lost += 1;
-                }
-                (found, _) => {
+        let receipts = self.said.iter().flat_map(|it| it.receipts.iter().map(move |one| (it, one)));
+        for (one, Receipt { place, kept, .. }) in receipts {
+            match (self.rows.get(place) == Some(&one.id), kept) {
+                (true, _) => {}
+                (false, Kept::Deferred) if may_forget => figures.deferred_lost += 1,
+                (false, _) => {
+                    let found = places.get(&one.id);
                     let found = found.map_or("not at all".to_owned(), |it| format!("at {it}"));
                     let text = format!(
                         "{} was acknowledged at {place} as {kept:?}, and the store holds it {found}",
                         one.id
                     );
-                    return Err(self.around(place, text));
+                    return Err(self.around(*place, text));
                 }
             }
         }
@@ -286,7 +295,8 @@ impl Room<'_> {
             if !is_kept && !self.history.has_lost_stream {
                 return Err((*place, format!("heard {id} at {place}, which the store never had")));
             }
-            if is_kept && let Some(other) = seen.insert(*id, *place) {
+            let other = seen.insert(*id, *place).filter(|_| !self.history.has_lost_stream);
+            if is_kept && let Some(other) = other {
                 return Err((*place, format!("heard {id} twice, at {other} and {place}")));
             }
         }
@@ -353,54 +363,4 @@ fn sent(said: &Said) -> (Micros, Place, Id) {
 /// The event that heard the first message at `place` or behind it.
 fn nearest(who: &Listener, place: Place) -> Option<usize> {
     who.events.iter().rposition(|it| matches!(it, Event::Heard(_, at, _) if *at <= place))
-}
-
-/// What a listener has, as far as it has been followed.
-struct View {
-    heard: Vec<(Place, Id)>,
-    wish: Wish,
-    asked_at: Micros,
-    is_answered: bool,
-    is_whole: bool,
-}
-
-impl Default for View {
-    fn default() -> Self {
-        let heard = Vec::new();
-        Self { heard, wish: Wish::Live, asked_at: 0, is_answered: false, is_whole: false }
-    }
-}
-
-impl View {
-    fn ask(&mut self, at: Micros, wish: Wish) -> Result<(), String> {
-        match wish {
-            Wish::All => self.heard.clear(),
-            Wish::Live => {}
-            // Who was cut off before the RECEIPT does not know whether what it was given is whole.
-            Wish::Since(place) if !self.is_answered => self.heard.retain(|it| it.0 <= place),
-            Wish::Since(_) => {}
-        }
-        let last = self.heard.last().map(|(place, _)| *place);
-        let is_fair = match wish {
-            Wish::Since(place) => last == Some(place),
-            Wish::All | Wish::Live => last.is_none(),
-        };
-        *self = Self { wish, asked_at: at, is_answered: false, ..std::mem::take(self) };
-        let told = || format!("the client asks for {wish:?} and has {last:?}");
-        if is_fair { Ok(()) } else { Err(told()) }
-    }
-
-    fn hear(&mut self, place: Place, id: Id) -> Result<(), String> {
-        match self.heard.last() {
-            Some((last, _)) if place <= *last => {
-                let is_again = self.heard.iter().any(|it| it.0 == place);
-                let how = if is_again { "heard again" } else { "heard too late" };
-                Err(format!("{id} at {place} was {how}, after {last}"))
-            }
-            Some(_) | None => {
-                self.heard.push((place, id));
-                Ok(())
-            }
-        }
-    }
 }

@@ -30,4 +30,5 @@ mod seeds;
 mod sender;
 mod stage;
 mod store;
+mod view;
 mod wire;

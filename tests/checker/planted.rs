@@ -92,6 +92,7 @@ fn a_run_that_keeps_its_promises_is_good() {
         heard: 23,
         unkept: 0,
         deferred_lost: 0,
+        forgotten: 0,
     };
     assert_eq!(judge(&run()), Ok(figures));
 }
@@ -323,4 +324,27 @@ fn what_was_deferred_may_be_lost_with_redis_only() {
     history.said[4].receipts[0].kept = Kept::Committed;
     let told = judge(&history).expect_err("it is lost").to_string();
     assert!(told.contains("1-4 was acknowledged at 4:5 as Committed"), "{told}");
+}
+
+/// A repeat of what Redis has lost makes a second message: counted where Redis has lost it, and
+/// with all that is promised of a message.
+#[test]
+fn a_second_message_is_forgiven_only_where_redis_has_lost_the_first() {
+    let twice = |history: &mut History| {
+        let again = Place { epoch: 9, seq: 4 };
+        history.rows.push(Row { room: 1, place: again, id: id(2) });
+        let receipt = Receipt { place: again, ..history.said[2].receipts[0] };
+        history.said[2].receipts.push(receipt);
+        for listener in &mut history.listeners {
+            listener.events.push(Event::Heard(9_000, again, id(2)));
+        }
+    };
+    check(twice, "1-2 was acknowledged at 4:3 and 9:4");
+    let mut history = run();
+    twice(&mut history);
+    history.has_lost_stream = true;
+    assert_eq!(judge(&history).expect("it is counted apart").forgotten, 1);
+    history.listeners[0].events.pop();
+    let told = judge(&history).expect_err("it is lost").to_string();
+    assert!(told.contains("never heard 1-2 at 9:4"), "{told}");
 }

@@ -41,7 +41,7 @@ struct Reading {
     told: Option<Box<str>>,
     /// The store is read to its end first.
     is_in_store: bool,
-    /// The place before the first that the store has given, of which perhaps nothing was taken.
+    /// The place before the last so many of the store, of which perhaps nothing was taken.
     floor: Option<Place>,
     is_broken: bool,
 }
@@ -166,6 +166,7 @@ impl Readings {
         let count = page.records.partition_point(is_before);
         reading.is_in_store = !page.is_end && count == page.records.len();
         let first = page.records.first().and_then(|it| it.place());
+        let first = first.filter(|_| matches!(reading.query, Query::Last(_)));
         reading.floor = first.map(|it| Place { seq: it.seq.saturating_sub(1), ..it });
         let (records, is_known) = (page.records[..count].to_vec(), page.is_known);
         let is_broken = std::mem::take(&mut reading.is_broken);
