@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::config::redis_url::escape;
 use crate::config::redis_url::split_host;
 use crate::config::redis_url::unescape;
+use crate::config::redis_url::write_place;
 use crate::config::settings::MASK;
 use crate::config::settings::Secret;
 
@@ -108,20 +109,7 @@ impl fmt::Display for HistoryUrl {
             Self::Sqlite(path) => write!(f, "sqlite://{}", path.display()),
             Self::Mysql { user, password, host, port, database } => {
                 f.write_str("mysql://")?;
-                if let Some(user) = user {
-                    escape(user, f)?;
-                }
-                if password.is_some() {
-                    write!(f, ":{MASK}")?;
-                }
-                if user.is_some() || password.is_some() {
-                    f.write_str("@")?;
-                }
-                if host.contains(':') {
-                    write!(f, "[{host}]")?;
-                } else {
-                    f.write_str(host)?;
-                }
+                write_place(f, user.as_deref(), password.is_some(), host)?;
                 if *port != PORT {
                     write!(f, ":{port}")?;
                 }

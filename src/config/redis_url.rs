@@ -80,20 +80,7 @@ impl fmt::Display for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { is_tls, user, password, host, port } = self;
         f.write_str(if *is_tls { "rediss://" } else { "redis://" })?;
-        if let Some(user) = user {
-            escape(user, f)?;
-        }
-        if password.is_some() {
-            write!(f, ":{MASK}")?;
-        }
-        if user.is_some() || password.is_some() {
-            f.write_str("@")?;
-        }
-        if host.contains(':') {
-            write!(f, "[{host}]")?;
-        } else {
-            f.write_str(host)?;
-        }
+        write_place(f, user.as_deref(), password.is_some(), host)?;
         if *port == PORT { Ok(()) } else { write!(f, ":{port}") }
     }
 }
@@ -102,6 +89,25 @@ impl fmt::Debug for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// Writes what stands before the port: the user, a mask for the password, and the host.
+pub(super) fn write_place(
+    f: &mut fmt::Formatter<'_>,
+    user: Option<&str>,
+    has_password: bool,
+    host: &str,
+) -> fmt::Result {
+    if let Some(user) = user {
+        escape(user, f)?;
+    }
+    if has_password {
+        write!(f, ":{MASK}")?;
+    }
+    if user.is_some() || has_password {
+        f.write_str("@")?;
+    }
+    if host.contains(':') { write!(f, "[{host}]") } else { f.write_str(host) }
 }
 
 /// Takes `host`, `host:port`, `[::1]` or `[::1]:port` apart.

@@ -162,6 +162,9 @@ class Relay(unittest.TestCase):
         ('zscan', 'ringway:revoked', '0', 'count', '100'), ('zadd', 'ringway:revoked', '1', 'x'),
         ('zremrangebyscore', 'ringway:revoked', '-inf', '1'),
         ('zremrangebyrank', 'ringway:revoked', '0', '-100001'),
+        ('zrevrange', 'ringway:{seats}', '0', '9'), ('pexpire', 'ringway:{seats}', '1'),
+        ('del', 'ringway:{seats}:x'), ('hset', 'ringway:{seats}:x', 'user', '1'),
+        ('hdel', 'ringway:{seats}:x', 'user'), ('hmget', 'ringway:{seats}:x', 'user'),
     ]
     CHANNELS = ('ws:/topic/room.1', 'ws:user.42/queue/private', 'ringway:control')
     PUBSUB = [words for it in CHANNELS for words in
