@@ -144,9 +144,8 @@ impl Store for Mysql {
     fn append(&mut self, records: &[Arc<Publication>]) -> Result<(), Error> {
         let new = self.rooms.new_of(records);
         let created_at = records.first().map_or(0, |it| it.timestamp_ms);
-        let rooms = &new;
         self.with(async |connection| {
-            add_rooms(connection, rooms, created_at).await?;
+            add_rooms(connection, &new, created_at).await?;
             append(connection, records).await
         })?;
         self.rooms.learn(new);

@@ -184,7 +184,8 @@ impl Room<'_> {
                     let found = places.get(&one.id);
                     let found = found.map_or("not at all".to_owned(), |it| format!("at {it}"));
                     let text = format!(
-                        "{} was acknowledged at {place} as {kept:?}, and the store holds it {found}",
+                        "{} was acknowledged at {place} as {kept:?}, and the store holds it \
+                         {found}",
                         one.id
                     );
                     return Err(self.around(*place, text));

@@ -4,6 +4,8 @@
 //! an answer that says "not here" sends an entry on, to the node that has its slot now. Scripts
 //! that give places may be run again, and are.
 
+mod places;
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
@@ -159,7 +161,7 @@ impl Publisher {
             if entry.is_asking {
                 resp::push_command(out, &[b"ASKING"]);
             }
-            // The first on a link brings its script, so that what comes behind it is not done first.
+            // The first on a link brings its script, so that nothing behind it is done first.
             let is_first = matches!(entry.kind, Kind::Place(_)) && self.unscripted.remove(&node);
             let command = if is_first { whole(&entry.command) } else { None };
             out.extend_from_slice(command.as_deref().unwrap_or(&entry.command));
@@ -206,38 +208,6 @@ impl Publisher {
         self.land(node, &written);
         self.forget_place(&written.kind);
         events.extend(written.token.map(|token| Event::Refused(token, refusal)));
-    }
-
-    /// The link was lost before it answered: what gives a place is run again, where it was in the
-    /// order. Gives back what may not be.
-    pub(super) fn put_back(
-        &mut self,
-        node: NodeId,
-        written: Written,
-        routes: &Routes,
-    ) -> Result<(), Written> {
-        if !matches!(written.kind, Kind::Place(_)) {
-            return Err(written);
-        }
-        let slot = written.slot;
-        self.resend_with(node, written, routes.node_of(slot), |entry| {
-            (entry.is_asking, entry.is_unsure) = (false, true);
-        })
-    }
-
-    /// An entry was not taken because its script is not known: it waits in its place, as what
-    /// `change` makes of its command.
-    pub(super) fn resend_as(
-        &mut self,
-        node: NodeId,
-        written: Written,
-        change: impl FnOnce(&[u8]) -> Option<Vec<u8>>,
-    ) -> Result<(), Written> {
-        self.resend_with(node, written, Some(node), |entry| {
-            if let Some(command) = change(&entry.command) {
-                entry.command = command.into_boxed_slice();
-            }
-        })
     }
 
     /// An entry was not taken because its slot is elsewhere: it waits in its place for `to`, the
