@@ -52,7 +52,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("monoio",              &["src/io/", "src/shard/accepting.rs", "src/shard/runtime.rs",
                               "src/shard/sending.rs", "src/shard/tasks.rs", "src/shard/link/",
                               "src/shard/secure/", "src/server/"]),
-    ("mysql_async",         &["src/history/mysql.rs"]),
+    ("mysql_async",         &["src/history/mysql.rs", "src/history/mysql_rows.rs"]),
     ("prometheus",          &["src/metrics/"]),
     ("redis",               &["src/proto/resp/"]),
     ("regex",               &["src/policy/", "src/broker/router.rs",

@@ -6,12 +6,14 @@ use crate::cli::EXIT_FAILURE;
 use crate::cli::EXIT_START;
 use crate::cli::say;
 use crate::config::HistoryUrl;
+use crate::config::settings::HistorySettings;
 use crate::config::settings::Secret;
 use crate::config::settings::Settings;
 use crate::history::Address;
 use crate::history::Error;
 use crate::history::Mysql;
 use crate::history::Sqlite;
+use crate::history::Tls;
 use crate::history::schema;
 use crate::history::schema::Dialect;
 
@@ -32,7 +34,7 @@ pub(super) fn run(settings: &Settings, is_printed: bool) -> ExitCode {
     if is_printed {
         return say(&schema::script(dialect));
     }
-    match migrate(url) {
+    match migrate(&settings.history) {
         Ok(()) => say(&format!("{url}: up to date, {} migrations\n", schema::MIGRATIONS.len())),
         Err(error) => {
             eprintln!("ringway: {url}: {error}");
@@ -41,22 +43,27 @@ pub(super) fn run(settings: &Settings, is_printed: bool) -> ExitCode {
     }
 }
 
-fn migrate(url: &HistoryUrl) -> Result<(), Error> {
+fn migrate(settings: &HistorySettings) -> Result<(), Error> {
     let now_ms = now_ms();
-    match url {
-        HistoryUrl::Memory => Ok(()),
-        HistoryUrl::Sqlite(path) => Sqlite::new(path.clone()).migrate(now_ms),
-        HistoryUrl::Mysql { user, password, host, port, database } => {
-            let address = Address {
-                host: host.clone(),
-                port: *port,
-                user: user.clone(),
-                password: password.as_ref().map(Secret::reveal).map(str::to_owned),
-                database: database.clone(),
-            };
-            Mysql::new(address).migrate(now_ms)
-        }
+    if let HistoryUrl::Sqlite(path) = &settings.url {
+        return Sqlite::new(path.clone()).migrate(now_ms);
     }
+    address_of(settings).map_or(Ok(()), |it| Mysql::new(it).migrate(now_ms))
+}
+
+/// The database server that the settings name, if they name one.
+pub(crate) fn address_of(settings: &HistorySettings) -> Option<Address> {
+    let HistoryUrl::Mysql { user, password, host, port, database } = &settings.url else {
+        return None;
+    };
+    Some(Address {
+        host: host.clone(),
+        port: *port,
+        user: user.clone(),
+        password: password.as_ref().map(Secret::reveal).map(str::to_owned),
+        database: database.clone(),
+        tls: settings.tls.then(|| Tls { ca: settings.tls_ca.clone() }),
+    })
 }
 
 #[expect(clippy::disallowed_methods, reason = "a command of its own: there is no shard's clock")]

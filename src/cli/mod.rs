@@ -29,7 +29,7 @@ use crate::history;
 
 mod fleet;
 mod health;
-mod migrate;
+pub(crate) mod migrate;
 mod token;
 
 /// A failure at run time.

@@ -52,7 +52,7 @@ pub(super) fn parse(sources: &Sources) -> Result<Vec<Given>, ConfigError> {
         given.extend(redis(sources)?);
     }
     if !given.iter().any(|it| it.key == "history.url") {
-        given.extend(database(sources));
+        given.extend(database(sources)?);
     }
     if !given.iter().any(|it| it.key == "auth.jwt.secret") {
         given.extend(jwt_secret(sources));
@@ -132,21 +132,29 @@ fn redis(sources: &Sources) -> Result<Option<Given>, ConfigError> {
 }
 
 /// The database that the deployment names, where our own variables name no store.
-fn database(sources: &Sources) -> Option<Given> {
+fn database(sources: &Sources) -> Result<Option<Given>, ConfigError> {
     let set = |name: &str| {
         let found = sources.environment.iter().find(|(it, _)| it == name);
         found.map(|(_, value)| value.as_str()).filter(|it| !it.is_empty())
     };
     let given = |name: &str, value: String| {
-        Some(Given { key: "history.url".into(), value, origin: Origin::Environment(name.into()) })
+        let origin = Origin::Environment(name.into());
+        Ok(Some(Given { key: "history.url".into(), value, origin }))
     };
     if let Some(url) = set("DATABASE_URL") {
         return given("DATABASE_URL", url.to_owned());
     }
-    let host = set("DB_HOST")?;
-    let [user, password] = ["DB_USERNAME", "DB_PASSWORD"].map(|it| set(it).unwrap_or_default());
+    let Some(host) = set("DB_HOST") else { return Ok(None) };
+    let user = set("DB_USERNAME").unwrap_or_default();
+    let password = match (set("DB_PASSWORD"), set("DB_PASSWORD_FILE")) {
+        (Some(password), _) => password.to_owned(),
+        (None, Some(path)) => {
+            read_file_of_secret(sources, "history.url", "DB_PASSWORD_FILE", path)?
+        }
+        (None, None) => String::new(),
+    };
     let database = set("DB_NAME").unwrap_or("ringway");
-    given("DB_HOST", HistoryUrl::of_parts(host, user, password, database))
+    given("DB_HOST", HistoryUrl::of_parts(host, user, &password, database))
 }
 
 /// Kubernetes and linked containers describe a service called `ringway` in variables of this form.
@@ -172,10 +180,20 @@ fn read_secret(
     name: &str,
     path: &str,
 ) -> Result<Given, ConfigError> {
+    let value = read_file_of_secret(sources, knob.key, name, path)?;
+    Ok(Given { key: knob.key.into(), value, origin: Origin::SecretFile(name.into(), path.into()) })
+}
+
+fn read_file_of_secret(
+    sources: &Sources,
+    key: &str,
+    name: &str,
+    path: &str,
+) -> Result<String, ConfigError> {
     let path = PathBuf::from(path);
     let text = (sources.read)(&path).map_err(|error| {
         ConfigError::from(Wrong {
-            subject: knob.key.into(),
+            subject: key.into(),
             value: None,
             origin: Some(Origin::SecretFile(name.into(), path.clone())),
             problem: format!("cannot read the file: {error}"),
@@ -183,8 +201,7 @@ fn read_secret(
         })
     })?;
     // Editors and `echo` end a file with a line end, which is never part of a secret.
-    let value = text.trim_end_matches(['\r', '\n']).to_owned();
-    Ok(Given { key: knob.key.into(), value, origin: Origin::SecretFile(name.into(), path) })
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 fn unknown_variable(name: &str) -> ConfigError {

@@ -1,8 +1,12 @@
 //! What must be true of the history's settings together.
 
 use crate::config::error::ConfigError;
+use crate::config::history_url::HistoryUrl;
 use crate::config::load::Loaded;
+use crate::config::load::load;
+use crate::config::settings::HistorySettings;
 use crate::config::source::Origin;
+use crate::config::source::Sources;
 
 impl Loaded {
     /// Where the history was given a store, if anybody gave it one.
@@ -19,6 +23,11 @@ impl Loaded {
 
     /// Finds a store that would have no use.
     pub(super) fn history_contradictions(&self) -> Result<(), ConfigError> {
+        let history = &self.settings.history;
+        if history.tls_ca.is_some() && !history.tls {
+            let remedy = "set history.tls on, or remove it";
+            return Err(self.wrong("history.tls_ca", "history.tls is off", remedy));
+        }
         let is_given = self.history_origin().is_some() && !self.has_store_of_deployment();
         if is_given && !self.settings.keeps_history() {
             return Err(self.wrong(
@@ -28,6 +37,35 @@ impl Loaded {
             ));
         }
         Ok(())
+    }
+
+    /// Checks `history.tls_ca`, which is read with each connect.
+    pub(super) fn check_history_ca(&self, sources: &Sources) -> Result<(), ConfigError> {
+        let history = &self.settings.history;
+        let is_tls = history.tls && matches!(history.url, HistoryUrl::Mysql { .. });
+        let Some(path) = history.tls_ca.as_deref().filter(|_| is_tls) else { return Ok(()) };
+        let remedy = "name a readable PEM file with certificates";
+        match (sources.read)(path) {
+            Ok(pem) if pem.contains("-----BEGIN CERTIFICATE-----") => Ok(()),
+            Ok(_) => Err(self.wrong("history.tls_ca", "holds no certificate", remedy)),
+            Err(error) => {
+                let problem = format!("cannot read the file: {error}");
+                Err(self.wrong("history.tls_ca", &problem, remedy))
+            }
+        }
+    }
+
+    /// The settings of the history as they are now, with secrets read from their files again; none
+    /// when something is wrong with any setting.
+    #[must_use]
+    pub fn read_history_again(&self) -> Option<HistorySettings> {
+        match load(&self.sources) {
+            Ok(loaded) => Some(loaded.settings.history),
+            Err(error) => {
+                tracing::warn!("the configuration cannot be read again: {error}");
+                None
+            }
+        }
     }
 
     /// That messages are not stored although somebody may think so.
@@ -53,9 +91,8 @@ impl Loaded {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::load::load;
+    use super::*;
     use crate::config::source::Flag;
-    use crate::config::source::Sources;
 
     #[track_caller]
     fn check(environment: &[(&str, &str)], flags: &[(&str, &str)], expected: Result<&str, &str>) {
@@ -93,6 +130,42 @@ mod tests {
         check(&[url, ("RINGWAY_HISTORY_URL", "memory")], &[], Ok("memory"));
         check(&[url], &[("history.url", "sqlite://a.db")], Ok("sqlite://a.db"));
         check(&[("DATABASE_URL", "postgres://a/b")], &[], Err("DATABASE_URL"));
+    }
+
+    #[test]
+    fn the_password_may_stand_in_a_file_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        std::fs::write(&path, "p@ss\n").unwrap();
+        let path = path.display().to_string();
+        let environment = [("DB_HOST", "db"), ("DB_PASSWORD_FILE", &*path)];
+        let own = |it: &(&str, &str)| (it.0.to_owned(), it.1.to_owned());
+        let sources =
+            Sources { environment: environment.iter().map(own).collect(), ..Sources::default() };
+        let loaded = load(&sources).unwrap();
+        let password = |history: &HistorySettings| match &history.url {
+            HistoryUrl::Mysql { password, .. } => password.as_ref().unwrap().reveal().to_owned(),
+            HistoryUrl::Memory | HistoryUrl::Sqlite(_) => panic!("a database was named"),
+        };
+        assert_eq!(password(&loaded.settings.history), "p@ss");
+        // It changes, and then it is gone.
+        std::fs::write(&path, "other").unwrap();
+        assert_eq!(password(&loaded.read_history_again().unwrap()), "other");
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(loaded.read_history_again(), None);
+        check(&environment, &[], Err("DB_PASSWORD_FILE"));
+    }
+
+    #[test]
+    fn authorities_are_named_for_tls_only_and_are_there() {
+        let database = ("history.url", "mysql://a/b");
+        let ca = ("history.tls_ca", "/no/such/file");
+        check(&[], &[database, ca], Err("history.tls is off"));
+        check(&[], &[database, ca, ("history.tls", "on")], Err("cannot read the file"));
+        check(&[], &[database, ("history.tls", "on")], Ok("mysql://a/b"));
+        let key = tempfile::NamedTempFile::new().unwrap();
+        let key = ("history.tls_ca", &*key.path().display().to_string());
+        check(&[], &[database, key, ("history.tls", "on")], Err("holds no certificate"));
     }
 
     #[test]

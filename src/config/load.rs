@@ -134,6 +134,7 @@ pub(super) fn assemble(
     };
     loaded.contradictions()?;
     loaded.read_relay_ca(sources)?;
+    loaded.check_history_ca(sources)?;
     loaded.warnings = loaded.warnings();
     Ok(loaded)
 }

@@ -6,10 +6,12 @@
 //! and `rooms`, then `port`, `worker`, `reading` and `housekeeping`.
 #![forbid(unsafe_code)]
 
+mod address;
 mod cache;
 mod housekeeping;
 mod memory;
 mod mysql;
+mod mysql_rows;
 mod port;
 mod reading;
 mod rooms;
@@ -21,8 +23,9 @@ mod worker;
 
 /// The script by which back ends give places.
 pub use crate::broker::relay::redis::PLACE as PLACE_SCRIPT;
+pub use address::Address;
+pub use address::Tls;
 pub use memory::Memory;
-pub use mysql::Address;
 pub use mysql::Mysql;
 pub use port::Port;
 pub use port::Read;

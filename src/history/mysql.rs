@@ -1,12 +1,14 @@
 //! A store in MySQL or MariaDB, over one connection that is opened again when it is lost.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mysql_async::Conn;
 use mysql_async::OptsBuilder;
+use mysql_async::SslOpts;
 use mysql_async::TxOpts;
 use mysql_async::Value;
 use mysql_async::prelude::Queryable;
@@ -17,12 +19,17 @@ use crate::broker::publication::Publication;
 use crate::broker::relay::KEY_LIFE_MS;
 use crate::broker::relay::KEYS_MAX;
 use crate::broker::relay::Kept;
+use crate::history::address::Address;
+use crate::history::address::Tls;
+use crate::history::mysql_rows::ROWS_MAX;
+use crate::history::mysql_rows::key_of;
+use crate::history::mysql_rows::row_of;
+use crate::history::mysql_rows::rows_of;
 use crate::history::rooms::Rooms;
 use crate::history::rooms::STEP_MESSAGES;
 use crate::history::rooms::STEP_ROOMS;
 use crate::history::rooms::end_of;
 use crate::history::row::Row;
-use crate::history::row::headers_of;
 use crate::history::schema;
 use crate::history::schema::Dialect;
 use crate::history::store::Error;
@@ -36,36 +43,16 @@ use crate::history::store::Store;
 
 /// How long the server may take for what it is asked.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Most rows of one INSERT; fewer go in powers of two, so that few statements are prepared.
-const ROWS_MAX: usize = 128;
-/// Most bytes of one INSERT, below the server's usual `max_allowed_packet`.
-const INSERT_BYTES_MAX: usize = 1 << 20;
 
-/// Where the server is, and who we are.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Address {
-    /// A name or an address.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-    /// The user.
-    pub user: Option<String>,
-    /// The password.
-    pub password: Option<String>,
-    /// The database, which must be there.
-    pub database: String,
-}
-
-impl std::fmt::Debug for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}/{}", self.host, self.port, self.database)
-    }
-}
+/// Asks again where the server is and who we are.
+type Refresh = Box<dyn Fn() -> Option<Address> + Send>;
 
 /// A database of a server. It has a runtime of its own, on the thread that asks.
-#[derive(Debug)]
 pub struct Mysql {
     address: Address,
+    refresh: Option<Refresh>,
+    /// The address was tried, and did not hold.
+    has_failed: bool,
     runtime: Option<Runtime>,
     connection: Option<Conn>,
     rooms: Rooms,
@@ -75,7 +62,14 @@ impl Mysql {
     /// The store in this database.
     #[must_use]
     pub fn new(address: Address) -> Self {
-        Self { address, runtime: None, connection: None, rooms: Rooms::default() }
+        let (runtime, connection, rooms) = (None, None, Rooms::default());
+        Self { address, refresh: None, has_failed: false, runtime, connection, rooms }
+    }
+
+    /// The same, which asks `refresh` before it connects again: a password may have changed.
+    #[must_use]
+    pub fn with_refresh(self, refresh: impl Fn() -> Option<Address> + Send + 'static) -> Self {
+        Self { refresh: Some(Box::new(refresh)), ..self }
     }
 
     /// Connects and brings the schema up to date.
@@ -89,13 +83,21 @@ impl Mysql {
             self.runtime = Some(built.map_err(|error| Error::Away(error.to_string()))?);
         }
         self.connection = None;
-        let Address { host, port, user, password, database } = self.address.clone();
+        if self.has_failed
+            && let Some(address) = self.refresh.as_ref().and_then(|refresh| refresh())
+        {
+            self.address = address;
+        }
+        // Until it has held.
+        self.has_failed = true;
+        let Address { host, port, user, password, database, tls } = self.address.clone();
         let options = OptsBuilder::default()
             .ip_or_hostname(host)
             .tcp_port(port)
             .user(user)
             .pass(password)
             .db_name(Some(database))
+            .ssl_opts(tls.map(options_of))
             .prefer_socket(false)
             // What does not fit is an error, not a message cut short.
             .init(vec!["SET SESSION sql_mode = 'STRICT_ALL_TABLES'"]);
@@ -128,6 +130,12 @@ impl Mysql {
                 answer
             }
         }
+    }
+}
+
+impl fmt::Debug for Mysql {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mysql").field("address", &self.address).finish_non_exhaustive()
     }
 }
 
@@ -305,51 +313,6 @@ async fn append(connection: &mut Conn, records: &[Arc<Publication>]) -> mysql_as
     transaction.commit().await
 }
 
-/// How many go into the next INSERT: a power of two, within its bytes.
-fn rows_of(records: &[Arc<Publication>]) -> usize {
-    let mut count = 1;
-    let mut bytes = 0;
-    for (at, record) in records.iter().take(ROWS_MAX).enumerate() {
-        bytes += record.body().len() + 1024;
-        if INSERT_BYTES_MAX < bytes {
-            break;
-        }
-        if (at + 1).is_power_of_two() {
-            count = at + 1;
-        }
-    }
-    count
-}
-
-fn row_of(record: &Publication) -> [Value; 9] {
-    let Place { epoch, seq } = record.place().unwrap_or_default();
-    let bytes = |it: &[u8]| Value::Bytes(it.to_vec());
-    let maybe = |it: &Option<Box<str>>| it.as_ref().map_or(Value::NULL, |it| bytes(it.as_bytes()));
-    [
-        bytes(record.channel.as_bytes()),
-        Value::UInt(epoch),
-        Value::UInt(seq),
-        bytes(record.message_id.as_bytes()),
-        maybe(&record.sender),
-        maybe(&record.content_type),
-        headers_of(record).map_or(Value::NULL, Value::Bytes),
-        bytes(record.body()),
-        Value::UInt(record.timestamp_ms),
-    ]
-}
-
-fn key_of(record: &Publication) -> Option<[Value; 5]> {
-    let key = record.history.as_ref()?.key.as_ref()?;
-    let Place { epoch, seq } = record.place()?;
-    Some([
-        Value::Bytes(record.channel.as_bytes().to_vec()),
-        Value::Bytes(key.as_bytes().to_vec()),
-        Value::UInt(epoch),
-        Value::UInt(seq),
-        Value::UInt(record.timestamp_ms),
-    ])
-}
-
 async fn read(connection: &mut Conn, channel: &str, query: Query) -> mysql_async::Result<Page> {
     let destination = || Value::Bytes(channel.as_bytes().to_vec());
     let (behind, is_known) = match query {
@@ -389,6 +352,15 @@ const DUPLICATE: u16 = 1062;
 /// The server's numbers for a value that does not fit, and for a packet that is too large.
 const OF_DATA: [u16; 4] = [1153, 1264, 1366, 1406];
 
+fn options_of(tls: Tls) -> SslOpts {
+    match tls.ca {
+        Some(path) => {
+            SslOpts::default().with_disable_built_in_roots(true).with_root_certs(vec![path.into()])
+        }
+        None => SslOpts::default(),
+    }
+}
+
 fn not_open() -> Error {
     Error::Away("not connected".to_owned())
 }
@@ -401,24 +373,11 @@ fn error(error: mysql_async::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::store::tests::said;
-
-    #[test]
-    fn an_insert_has_a_power_of_two_of_rows_within_its_bytes() {
-        let records: Vec<_> = (1..=300).map(|seq| said("/topic/a", 1, seq)).collect();
-        let mut sizes = Vec::new();
-        let mut rest = &records[..];
-        while !rest.is_empty() {
-            sizes.push(rows_of(rest));
-            rest = &rest[rows_of(rest)..];
-        }
-        assert_eq!(sizes, [128, 128, 32, 8, 4]);
-    }
 
     #[test]
     fn a_server_that_is_not_there_is_away() {
         let (host, database) = ("127.0.0.1".to_owned(), "a".to_owned());
-        let address = Address { host, port: 1, user: None, password: None, database };
+        let address = Address { host, port: 1, user: None, password: None, database, tls: None };
         let mut store = Mysql::new(address);
         assert!(matches!(store.append(&[]), Err(Error::Away(_))));
         assert!(matches!(store.open(1), Err(Error::Away(_))));

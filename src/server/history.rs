@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use crate::cli::migrate;
 use crate::config::HistoryUrl;
+use crate::config::Loaded;
 use crate::config::settings::HistorySettings;
-use crate::config::settings::Secret;
 use crate::config::settings::Settings;
-use crate::history::Address;
 use crate::history::Memory;
 use crate::history::Mysql;
 use crate::history::Retention;
@@ -45,14 +45,14 @@ impl Keeper {
 /// Starts it, where messages are stored, and opens its ways to the shards; also where it
 /// counts.
 pub(super) fn start(
-    settings: &Settings,
+    loaded: &Loaded,
     mailboxes: &mut [Mailboxes],
     doorbells: &Arc<[Doorbell]>,
     health: &Arc<Health>,
     clock: Clock,
 ) -> Result<(Option<Keeper>, Arc<HistoryCounters>), StartError> {
     let counters = Arc::<HistoryCounters>::default();
-    let Some(store) = store(settings) else {
+    let Some(store) = store(loaded) else {
         // What is not there is not away.
         counters.up.set(1);
         return Ok((None, counters));
@@ -64,9 +64,9 @@ pub(super) fn start(
         on_state: Box::new(move |is_up| health.set_history(is_up)),
         instant: Box::new(move || clock.instant()),
         counters: Arc::clone(&counters),
-        retention: retention(&settings.history),
+        retention: retention(&loaded.settings.history),
         seed: host::random_seed(),
-        is_shared: settings.relay.is_redis(),
+        is_shared: loaded.settings.relay.is_redis(),
     };
     let (worker, ports) = Worker::new(store, mailboxes.len(), surroundings);
     Mailboxes::open_history(mailboxes, ports);
@@ -95,21 +95,20 @@ fn retention(settings: &HistorySettings) -> Retention {
 }
 
 /// The store; none where streams are all there is.
-fn store(settings: &Settings) -> Option<Box<dyn Store>> {
+fn store(loaded: &Loaded) -> Option<Box<dyn Store>> {
+    let settings = &loaded.settings;
     if !settings.has_store() {
         return None;
     }
     Some(match &settings.history.url {
         HistoryUrl::Memory => Box::new(Memory::new(settings.history.memory_bytes)),
         HistoryUrl::Sqlite(path) => Box::new(Sqlite::new(path.clone())),
-        HistoryUrl::Mysql { user, password, host, port, database } => {
-            Box::new(Mysql::new(Address {
-                host: host.clone(),
-                port: *port,
-                user: user.clone(),
-                password: password.as_ref().map(Secret::reveal).map(str::to_owned),
-                database: database.clone(),
-            }))
+        HistoryUrl::Mysql { .. } => {
+            let address = migrate::address_of(&settings.history)?;
+            let loaded = loaded.clone();
+            // What cannot be read now is not taken over.
+            let refresh = move || migrate::address_of(&loaded.read_history_again()?);
+            Box::new(Mysql::new(address).with_refresh(refresh))
         }
     })
 }

@@ -112,7 +112,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let health = Arc::new(with_needs(health, &counters, resolved.relay, settings));
     let (mut mailboxes, doorbells) = Mailboxes::connect(cores, settings.relay.mailbox_messages);
     let outside = Mailboxes::open(&mut mailboxes, &doorbells);
-    let (history, stored) = history::start(settings, &mut mailboxes, &doorbells, &health, clock)?;
+    let (history, stored) = history::start(loaded, &mut mailboxes, &doorbells, &health, clock)?;
     let asks = Mailboxes::open_asks(&mut mailboxes, &doorbells);
     let operator = Operator::start(settings, clock, &mut mailboxes, &doorbells)?;
     seats::start(settings, &live, clock, &mut mailboxes, &doorbells)?;

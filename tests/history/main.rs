@@ -5,6 +5,8 @@
     reason = "a peer of the server has clocks, threads and an environment of its own"
 )]
 
+#[path = "../relay/world/certificates.rs"]
+mod certificates;
 #[path = "../edge/support/mod.rs"]
 #[expect(dead_code, unused_imports, unused_macros, reason = "the tests of the edge use the rest")]
 mod support;
@@ -16,6 +18,7 @@ mod relay;
 
 mod ends;
 mod fleet;
+mod guarded;
 mod migrate;
 mod outage;
 mod replay;

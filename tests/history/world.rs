@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::fs::File;
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process;
@@ -162,15 +163,63 @@ pub(crate) struct MariaDb {
     child: Option<Child>,
     folder: TempDir,
     port: u16,
+    /// What it is told besides.
+    arguments: Vec<String>,
 }
 
 impl MariaDb {
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().expect("there is room for a folder");
         fs::create_dir(folder.path().join("data")).expect("the folder takes folders");
-        fs::write(folder.path().join("init.sql"), "CREATE DATABASE IF NOT EXISTS ringway;\n")
-            .expect("the folder takes files");
-        let mut mariadb = Self { child: None, folder, port: 0 };
+        // It lets everybody in: the tables of users are not there.
+        let arguments = vec!["--skip-grant-tables".to_owned()];
+        let mariadb = Self { child: None, folder, port: 0, arguments };
+        mariadb.set_init("");
+        mariadb.started()
+    }
+
+    /// One that asks for passwords, and speaks TLS with this certificate and key.
+    pub(crate) fn start_guarded(init: &str, certificate: &Path, key: &Path) -> Self {
+        let folder = tempfile::tempdir().expect("there is room for a folder");
+        fs::create_dir(folder.path().join("data")).expect("the folder takes folders");
+        let tables = fs::read_to_string("/usr/share/mysql/mysql_system_tables.sql");
+        let tables = tables.expect("mariadbd is installed with its own tables");
+        let mut bootstrap = Command::new("mariadbd");
+        bootstrap.args(["--no-defaults", "--bootstrap", "--user=root"]);
+        bootstrap.arg(format!("--datadir={}", data(folder.path())));
+        bootstrap.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut bootstrap = bootstrap.spawn().expect("mariadbd is installed");
+        let mut input = bootstrap.stdin.take().expect("piped above");
+        let script = format!("CREATE DATABASE mysql;\nUSE mysql;\n{tables}");
+        input.write_all(script.as_bytes()).expect("it reads its tables");
+        drop(input);
+        assert!(bootstrap.wait().expect("our child can be waited for").success());
+        let arguments = [("cert", certificate), ("key", key)];
+        let arguments = arguments.map(|(name, path)| format!("--ssl-{name}={}", path.display()));
+        let mariadb = Self { child: None, folder, port: 0, arguments: arguments.into() };
+        mariadb.set_init(init);
+        mariadb.started()
+    }
+
+    /// Statements that it runs with each start; each stands on its line.
+    pub(crate) fn set_init(&self, init: &str) {
+        let script = format!("CREATE DATABASE IF NOT EXISTS ringway;\n{init}");
+        fs::write(self.folder.path().join("init.sql"), script).expect("the folder takes files");
+    }
+
+    /// The same from now on with one more argument, or without.
+    pub(crate) fn set_argument(&mut self, argument: &str, is_given: bool) {
+        self.arguments.retain(|it| it != argument);
+        self.arguments.extend(is_given.then(|| argument.to_owned()));
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    fn started(self) -> Self {
+        let mut mariadb = self;
         loop {
             mariadb.port = free_port();
             if mariadb.try_start() {
@@ -195,9 +244,9 @@ impl MariaDb {
         let log = File::options().create(true).append(true).open(path.join("log"));
         let log = log.expect("the folder takes files");
         let mut command = Command::new("mariadbd");
-        // It makes its own files, and lets everybody in: the tables of users are not there.
+        // It makes its own files.
         command.args(["--no-defaults", "--user=root", "--bind-address=127.0.0.1"]);
-        command.arg("--skip-grant-tables");
+        command.args(&self.arguments);
         command.args(["--innodb-flush-log-at-trx-commit=1", "--innodb-buffer-pool-size=32M"]);
         command.arg(format!("--port={}", self.port));
         command.arg(format!("--datadir={}", data(path)));

@@ -27,6 +27,14 @@ pub(super) const HISTORY: &[Knob] = &[
         "64MiB",
         "Bytes that are kept where `history.url` is `memory`; the oldest go first.",
     ),
+    knob("history.tls", Kind::Switch, "false", "Whether a MySQL is reached through TLS only."),
+    knob(
+        "history.tls_ca",
+        Kind::Path,
+        "none",
+        "PEM file with the authorities that sign the certificate of that MySQL; none means the \
+         public ones.",
+    ),
     knob(
         "history.on_failure",
         choice(&["refuse", "defer"]),

@@ -1,5 +1,6 @@
 //! `history.*`: where messages of routes with a history are stored.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::history_url::HistoryUrl;
@@ -20,6 +21,10 @@ pub struct HistorySettings {
     pub stream_messages: usize,
     /// Messages of a destination that may wait for the store.
     pub unstored_messages: usize,
+    /// Whether it is reached through TLS only, where that is a database server.
+    pub tls: bool,
+    /// A PEM file with the authorities that are believed then.
+    pub tls_ca: Option<PathBuf>,
     /// How long a message is kept; zero for ever.
     pub retention_age: Duration,
     /// How many of each destination are kept; 0 all.
@@ -69,6 +74,8 @@ impl HistorySettings {
             on_failure: values.choice("history.on_failure", OnFailure::NAMES),
             stream_messages: values.number("history.stream_messages"),
             unstored_messages: values.number("history.unstored_messages"),
+            tls: values.switch("history.tls"),
+            tls_ca: values.text_or_none("history.tls_ca").map(PathBuf::from),
             retention_age: values.time("history.retention_age"),
             retention_count: values.number("history.retention_count"),
         }
