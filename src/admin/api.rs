@@ -25,6 +25,7 @@ use serde_json::json;
 use crate::admin::Order;
 use crate::admin::Said;
 use crate::admin::View;
+use crate::admin::archive;
 use crate::admin::extract::Document;
 use crate::admin::extract::Id;
 use crate::admin::extract::Nothing;
@@ -45,12 +46,12 @@ const ROWS: usize = 100;
 const ROWS_MAX: usize = 1_000;
 /// How often an answer is looked for, and how long.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
-const LOOKS_MAX: u32 = 1_000;
+pub(super) const LOOKS_MAX: u32 = 1_000;
 /// The same where Redis is asked: longer than a message waits for one that is away, by default, and
 /// less than a connection may last.
 const RELAY_LOOKS_MAX: u32 = 6_000;
 
-type Outcome = Result<Response, Failure>;
+pub(super) type Outcome = Result<Response, Failure>;
 
 pub(super) fn routes(view: &View) -> Router<View> {
     Router::new()
@@ -61,6 +62,7 @@ pub(super) fn routes(view: &View) -> Router<View> {
         .route("/api/users/{id}", get(user))
         .route("/api/users/{id}/disconnect", json_post(disconnect_user))
         .route("/api/users/{id}/publish", json_post(publish_to_user))
+        .route("/api/history/{*destination}", get(archive::history))
         .route("/api/tokens/revoke", json_post(revoke))
         .route("/api/publish", json_post(publish))
         .route("/api/publish/batch", json_post(publish_batch))
@@ -273,12 +275,20 @@ async fn answer_of(
 }
 
 /// An answer that never comes.
-struct Gone;
+pub(super) struct Gone;
 
 /// Looks for an answer now and then: nobody outside is woken by one.
 async fn wait_for<T>(answer: mpsc::Receiver<T>, looks_max: u32) -> Result<Option<T>, Gone> {
+    wait_until(move || answer.try_recv(), looks_max).await
+}
+
+/// The same, where `look` does it.
+pub(super) async fn wait_until<T>(
+    look: impl Fn() -> Result<T, TryRecvError>,
+    looks_max: u32,
+) -> Result<Option<T>, Gone> {
     for _ in 0..looks_max {
-        match answer.try_recv() {
+        match look() {
             Ok(answer) => return Ok(Some(answer)),
             Err(TryRecvError::Disconnected) => return Err(Gone),
             Err(TryRecvError::Empty) => tokio::time::sleep(LOOK_INTERVAL).await,
@@ -332,15 +342,20 @@ fn message_of(value: &Value, user: Option<&str>) -> Result<Message, Failure> {
     Ok(Message { destination, content_type: text("contentType")?, headers, body })
 }
 
+/// The first value of this name in a query, as it stands there.
+pub(super) fn parameter<'q>(query: Option<&'q str>, name: &str) -> Option<&'q str> {
+    let mut pairs = query?.split('&').filter_map(|it| it.split_once('='));
+    pairs.find_map(|(it, value)| (it == name).then_some(value))
+}
+
 /// `limit` of a query.
-fn limit_of(query: Option<&str>) -> Result<usize, Failure> {
-    let mut pairs = query.unwrap_or("").split('&');
-    let Some(text) = pairs.find_map(|it| it.strip_prefix("limit=")) else { return Ok(ROWS) };
+pub(super) fn limit_of(query: Option<&str>) -> Result<usize, Failure> {
+    let Some(text) = parameter(query, "limit") else { return Ok(ROWS) };
     let limit = text.parse().ok().filter(|it| (1..=ROWS_MAX).contains(it));
     limit.ok_or_else(|| bad(format!("limit is not 1 to {ROWS_MAX}")))
 }
 
-fn done(document: &Value) -> Response {
+pub(super) fn done(document: &Value) -> Response {
     let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")];
     (headers, document.to_string()).into_response()
 }

@@ -3,9 +3,11 @@
 //!
 //! It reads counters and the process's health, and asks shards what they answer between two turns;
 //! it must never know the insides of a connection, and nothing it does can hold a shard. Read
-//! `guard` (who may ask), `api` (what), `dashboard`.
+//! `guard` (who may ask), `api` and `archive` (what),
+//! `dashboard`.
 
 mod api;
+mod archive;
 mod dashboard;
 mod extract;
 mod guard;
@@ -30,6 +32,11 @@ use axum::response::IntoResponse;
 use axum::response::Response;
 use axum::routing::get;
 
+pub use crate::admin::archive::Archive;
+pub use crate::admin::archive::Leaf;
+pub use crate::admin::archive::Look;
+pub use crate::admin::archive::Start;
+pub use crate::admin::archive::Unread;
 use crate::admin::guard::Failure;
 use crate::admin::listener::Bounded;
 use crate::metrics;
@@ -53,6 +60,8 @@ pub struct View {
     pub info: Info,
     /// The way to the shards.
     pub asks: Asks,
+    /// Reads what was said.
+    pub archive: Archive,
     /// Says what concerns more than this process.
     pub operator: Operator,
     /// What callers have to show; may change while they call.

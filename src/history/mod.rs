@@ -3,7 +3,7 @@
 //! It knows publications and databases; it must never know shards, sessions or the configuration.
 //! One thread has the store ([`Worker`]); each shard reaches it over bounded queues ([`Port`]) and
 //! never waits for it. Read `store` (what a store is), `schema`, then `memory`, `sqlite`, `mysql`
-//! and `rooms`, then `port`, `worker`, `reading` and `housekeeping`.
+//! and `rooms`, then `port`, `outside`, `worker`, `reading` and `housekeeping`.
 #![forbid(unsafe_code)]
 
 mod address;
@@ -12,6 +12,7 @@ mod housekeeping;
 mod memory;
 mod mysql;
 mod mysql_rows;
+mod outside;
 mod port;
 mod reading;
 mod rooms;
@@ -27,6 +28,8 @@ pub use address::Address;
 pub use address::Tls;
 pub use memory::Memory;
 pub use mysql::Mysql;
+pub use outside::Answer;
+pub use outside::Reader;
 pub use port::Port;
 pub use port::Read;
 pub use port::Said;

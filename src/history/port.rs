@@ -38,7 +38,7 @@ pub(super) struct Bell {
 }
 
 impl Bell {
-    fn ring(&self) {
+    pub(super) fn ring(&self) {
         if !self.is_rung.swap(true, Ordering::AcqRel)
             && let Some(thread) = self.thread.get()
         {

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::history::port::Read;
-use crate::history::port::Said;
 use crate::history::store::Page;
 use crate::history::store::Query;
 use crate::history::worker::Worker;
@@ -30,7 +29,7 @@ impl Worker {
                 Query::Since(_) | Query::After(_) => self.page(&read),
             };
             match page.filter(|it| !it.is_end) {
-                Some(page) => self.unsaid[index].push_back(Said::Page(read.token, Some(page))),
+                Some(page) => self.say_page(index, read.token, Some(page)),
                 None => self.reads.push((index, read)),
             }
         }
@@ -41,7 +40,7 @@ impl Worker {
     pub(super) fn read(&mut self) {
         for (index, read) in std::mem::take(&mut self.reads) {
             let page = self.page(&read);
-            self.unsaid[index].push_back(Said::Page(read.token, page));
+            self.say_page(index, read.token, page);
         }
     }
 

@@ -18,12 +18,15 @@ use crate::broker::publication::Publication;
 use crate::broker::relay::Stored;
 use crate::history::cache::Cache;
 use crate::history::housekeeping::FORGET_INTERVAL;
+use crate::history::outside::Desk;
+use crate::history::outside::Reader;
 use crate::history::port::Bell;
 use crate::history::port::Far;
 use crate::history::port::Port;
 use crate::history::port::Read;
 use crate::history::port::Said;
 use crate::history::store::Error;
+use crate::history::store::Page;
 use crate::history::store::Retention;
 use crate::history::store::Store;
 use crate::metrics::HistoryCounters;
@@ -76,10 +79,12 @@ pub struct Worker {
     pub(super) surroundings: Surroundings,
     pub(super) bell: Arc<Bell>,
     pub(super) shards: Vec<Far>,
+    pub(super) desk: Desk,
     /// What the rings to the shards had no room for.
     pub(super) unsaid: Vec<VecDeque<Said>>,
     /// Collected and not known to be stored, in the order in which they are.
     pub(super) records: VecDeque<(usize, Arc<Publication>)>,
+    /// Those behind the last shard are from outside.
     pub(super) reads: Vec<(usize, Read)>,
     pub(super) cache: Cache,
     pub(super) is_up: bool,
@@ -109,6 +114,7 @@ impl Worker {
         let (ports, shards) = (0..shards_count).map(|_| Port::connect(&bell)).unzip();
         let worker = Self {
             store,
+            desk: Desk::new(&bell),
             bell,
             shards,
             unsaid: (0..shards_count).map(|_| VecDeque::new()).collect(),
@@ -124,6 +130,12 @@ impl Worker {
             surroundings,
         };
         (worker, ports)
+    }
+
+    /// Asks it from outside of the shards.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        self.desk.reader()
     }
 
     /// Serves until the last port is gone and what it handed over is stored, or cannot be.
@@ -213,13 +225,16 @@ impl Worker {
 
     /// Answers reads that cannot be served now.
     fn turn_away(&mut self) {
-        for index in 0..self.shards.len() {
-            while let Ok(read) = self.shards[index].reads.pop() {
-                self.reads.push((index, read));
-            }
-        }
+        self.collect_reads();
         for (index, read) in std::mem::take(&mut self.reads) {
-            self.unsaid[index].push_back(Said::Page(read.token, None));
+            self.say_page(index, read.token, None);
+        }
+    }
+
+    pub(super) fn say_page(&mut self, index: usize, token: u64, page: Option<Arc<Page>>) {
+        match self.unsaid.get_mut(index) {
+            Some(unsaid) => unsaid.push_back(Said::Page(token, page)),
+            None => self.desk.answer(token, page),
         }
     }
 
@@ -227,12 +242,18 @@ impl Worker {
         &self.surroundings.counters
     }
 
-    fn collect(&mut self) {
+    fn collect_reads(&mut self) {
         for (index, shard) in self.shards.iter_mut().enumerate() {
             while let Ok(read) = shard.reads.pop() {
                 self.reads.push((index, read));
             }
         }
+        let outside = self.shards.len();
+        self.reads.extend(std::iter::from_fn(|| self.desk.poll()).map(|read| (outside, read)));
+    }
+
+    fn collect(&mut self) {
+        self.collect_reads();
         for (index, shard) in self.shards.iter_mut().enumerate() {
             // Bounded by what lies there now, so that no shard can hold the thread here.
             for _ in 0..shard.records.slots() {

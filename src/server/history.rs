@@ -11,6 +11,7 @@ use crate::config::settings::HistorySettings;
 use crate::config::settings::Settings;
 use crate::history::Memory;
 use crate::history::Mysql;
+use crate::history::Reader;
 use crate::history::Retention;
 use crate::history::Sqlite;
 use crate::history::Store;
@@ -42,20 +43,27 @@ impl Keeper {
     }
 }
 
-/// Starts it, where messages are stored, and opens its ways to the shards; also where it
-/// counts.
+/// What others know of the store.
+pub(super) struct Kept {
+    /// Where it counts.
+    pub(super) counters: Arc<HistoryCounters>,
+    /// Reads from it, where it is.
+    pub(super) reader: Option<Reader>,
+}
+
+/// Starts it, where messages are stored, and opens its ways to the shards.
 pub(super) fn start(
     loaded: &Loaded,
     mailboxes: &mut [Mailboxes],
     doorbells: &Arc<[Doorbell]>,
     health: &Arc<Health>,
     clock: Clock,
-) -> Result<(Option<Keeper>, Arc<HistoryCounters>), StartError> {
+) -> Result<(Option<Keeper>, Kept), StartError> {
     let counters = Arc::<HistoryCounters>::default();
     let Some(store) = store(loaded) else {
         // What is not there is not away.
         counters.up.set(1);
-        return Ok((None, counters));
+        return Ok((None, Kept { counters, reader: None }));
     };
     let (doorbells, health) = (Arc::clone(doorbells), Arc::clone(health));
     let surroundings = Surroundings {
@@ -69,6 +77,7 @@ pub(super) fn start(
         is_shared: loaded.settings.relay.is_redis(),
     };
     let (worker, ports) = Worker::new(store, mailboxes.len(), surroundings);
+    let reader = Some(worker.reader());
     Mailboxes::open_history(mailboxes, ports);
     let (sender, ended) = mpsc::channel();
     spawn("ringway-history", move || {
@@ -76,7 +85,7 @@ pub(super) fn start(
         // Nobody listens once the end was not waited for any longer.
         let _nobody_listens = sender.send(());
     })?;
-    Ok((Some(Keeper { ended }), counters))
+    Ok((Some(Keeper { ended }), Kept { counters, reader }))
 }
 
 /// Tells health of the store.

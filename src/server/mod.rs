@@ -25,7 +25,6 @@ use crate::io::clock::Clock;
 use crate::io::probe::Driver;
 use crate::io::ring;
 use crate::metrics;
-use crate::metrics::HistoryCounters;
 use crate::metrics::ShardCounters;
 use crate::metrics::health::Health;
 use crate::server::keys::Keeper;
@@ -37,6 +36,7 @@ use crate::shard::mailbox::Mailboxes;
 use crate::shard::runtime;
 use crate::shard::runtime::Setup;
 
+mod archive;
 mod auth;
 mod banner;
 mod certificates;
@@ -112,7 +112,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     let health = Arc::new(with_needs(health, &counters, resolved.relay, settings));
     let (mut mailboxes, doorbells) = Mailboxes::connect(cores, settings.relay.mailbox_messages);
     let outside = Mailboxes::open(&mut mailboxes, &doorbells);
-    let (history, stored) = history::start(loaded, &mut mailboxes, &doorbells, &health, clock)?;
+    let (history, kept) = history::start(loaded, &mut mailboxes, &doorbells, &health, clock)?;
     let asks = Mailboxes::open_asks(&mut mailboxes, &doorbells);
     let operator = Operator::start(settings, clock, &mut mailboxes, &doorbells)?;
     seats::start(settings, &live, clock, &mut mailboxes, &doorbells)?;
@@ -154,7 +154,7 @@ fn start(loaded: &Loaded) -> Result<Running, StartError> {
     }
     let info = metrics::Info { driver: options::metrics_driver(driver) };
     let emf = emf::Writer::start(&settings.metrics, info, &counters, clock)?;
-    let ways = (asks, operator.for_admin(clock), stored);
+    let ways = (asks, operator.for_admin(clock), kept);
     spawn_admin(admin, || view_of(&counters, &health, info, &live, &ways))?;
     let keys = keeper.start(settings.auth.is_on(), outside)?;
     wait_until_started(&events, cores)?;
@@ -277,15 +277,16 @@ fn view_of(
     health: &Arc<Health>,
     info: metrics::Info,
     live: &reload::Live,
-    (asks, operator, store): &(Asks, admin::Operator, Arc<HistoryCounters>),
+    (asks, operator, kept): &(Asks, admin::Operator, history::Kept),
 ) -> admin::View {
     admin::View {
         counters: Arc::clone(counters),
-        store: Arc::clone(store),
+        store: Arc::clone(&kept.counters),
         health: Arc::clone(health),
         info,
         tokens: Arc::clone(&live.tokens),
         asks: asks.clone(),
+        archive: archive::open(live, kept),
         operator: operator.clone(),
     }
 }

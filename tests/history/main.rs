@@ -5,8 +5,6 @@
     reason = "a peer of the server has clocks, threads and an environment of its own"
 )]
 
-#[path = "../relay/world/certificates.rs"]
-mod certificates;
 #[path = "../edge/support/mod.rs"]
 #[expect(dead_code, unused_imports, unused_macros, reason = "the tests of the edge use the rest")]
 mod support;
@@ -16,6 +14,7 @@ mod world;
 #[expect(dead_code, unused_imports, reason = "the tests of the relay use the rest")]
 mod relay;
 
+mod archive;
 mod ends;
 mod fleet;
 mod guarded;

@@ -1,12 +1,11 @@
 //! What a SEND on a route with a history is answered, and what receivers see.
 
-use std::io::Write;
-
 use crate::on_each_store;
 use crate::support::Client;
 use crate::world::Store;
 use crate::world::messages;
 use crate::world::place;
+use crate::world::routes_that_keep_all;
 use crate::world::subscribe;
 
 on_each_store!(
@@ -84,14 +83,8 @@ fn a_transaction_is_answered_when_all_of_it_is_stored(store: &Store) {
 }
 
 fn an_absent_user_finds_what_was_said_meanwhile(store: &Store) {
-    let mut file = tempfile::NamedTempFile::new().expect("there is room for a file");
-    let route = "[[route]]\nmatch = '/app/private.{user}'\nto = '/user/{user}/queue/private'\n\
-                 history = true\n\
-                 [[route]]\nmatch = '/app/room.{room}'\nto = '/topic/room.{room}'\n\
-                 history = true\n";
-    file.write_all(route.as_bytes()).expect("the file takes it");
-    let path = file.path().display().to_string();
-    let server = store.serve_with(&["--config", &path]);
+    let routes = routes_that_keep_all();
+    let server = store.serve_with(&["--config", &routes.path().display().to_string()]);
     let mut writer = Client::session(&server, "ann");
     writer.granted("SEND|destination:/app/private.bob", "are you there?");
     writer.granted("SEND|destination:/app/private.eve", "not for bob");

@@ -16,6 +16,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use rustix::process::Signal;
+use tempfile::NamedTempFile;
 use tempfile::TempDir;
 
 use crate::support::Client;
@@ -73,6 +74,17 @@ impl Store {
         await_homes(&server);
         server
     }
+}
+
+/// A configuration in which private messages have a history, too.
+pub(crate) fn routes_that_keep_all() -> NamedTempFile {
+    let mut file = NamedTempFile::new().expect("there is room for a file");
+    let routes = "[[route]]\nmatch = '/app/private.{user}'\nto = '/user/{user}/queue/private'\n\
+                  history = true\n\
+                  [[route]]\nmatch = '/app/room.{room}'\nto = '/topic/room.{room}'\n\
+                  history = true\n";
+    file.write_all(routes.as_bytes()).expect("the file takes it");
+    file
 }
 
 /// Waits until all cores have heard that the store is there, which the log may say earlier: a SEND

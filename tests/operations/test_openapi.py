@@ -36,7 +36,8 @@ def operations(server):
     for path, methods in document['paths'].items():
         known = rows[0]['id'] if path.startswith('/api/connections/') else 'amy'
         for method in methods:
-            yield method.upper(), path.replace('{id}', known)
+            concrete = path.replace('{id}', known).replace('{destination}', 'topic/room.1')
+            yield method.upper(), concrete
 
 
 class OpenApi(unittest.TestCase):
@@ -59,12 +60,21 @@ class OpenApi(unittest.TestCase):
         # Somebody must be there to be listed and closed.
         with Server(f'admin.token={TOKEN}') as server:
             clients = [Client(server, login, '/topic/room.1') for login in ('amy', 'bob')]
+            for number in range(5):
+                clients[0].publish('/app/room.1', f'kept {number}')
+            clients[1].await_text('kept 4')
             said = self.check(server, '--header', f'Authorization: Bearer {TOKEN}',
                               '--include-path-regex=^/api/(?!drain$)', '--max-examples=40')
             tested = int(re.search(r'Tested:? +(\d+)', said).group(1))
             status, _, body = ask(f'{server.admin}/api/openapi.json',
                                   headers={'Authorization': f'Bearer {TOKEN}'})
             self.assertEqual((status, tested), (200, len(json.loads(body)['paths']) - 1), said)
+            # The document's example is a destination that is kept, so its messages were read.
+            status, _, body = ask(f'{server.admin}/api/history/%2Ftopic%2Froom.1?limit=2',
+                                  headers={'Authorization': f'Bearer {TOKEN}'})
+            page = json.loads(body)
+            self.assertEqual((status, page['count'], page['next']), (200, 2, None), page)
+            self.assertEqual(ask(f'{server.admin}/api/history/topic/room.1')[0], 401)
             for client in clients:
                 client.stream.close()
 
