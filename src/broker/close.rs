@@ -18,7 +18,10 @@ pub enum CloseReason {
         reconnect_ms: u32,
     },
     /// The server ends before its drain has come to this one.
-    Deadline,
+    Deadline {
+        /// As for a drain: those that are left go all at once.
+        reconnect_ms: u32,
+    },
     /// The connection is as old as it may be.
     Aged {
         /// As for a drain.
@@ -70,7 +73,7 @@ impl CloseReason {
         match self {
             Self::Disconnected => 1000,
             Self::PeerClosed(code) => code.unwrap_or(1000),
-            Self::Deadline => 1001,
+            Self::Deadline { .. } => 1001,
             Self::Draining { .. } | Self::Aged { .. } | Self::Rebalanced { .. } => 1012,
             Self::Frame(error) => error.close_code(),
             Self::Stomp(_) | Self::Protocol | Self::HeartBeatLost | Self::PongLost => 1002,
@@ -93,7 +96,7 @@ impl CloseReason {
             Self::Disconnected => "disconnected",
             Self::PeerClosed(_) => "closed by the peer",
             Self::Draining { .. } => "the server is going away",
-            Self::Deadline => "the server is gone",
+            Self::Deadline { .. } => "the server is gone",
             Self::Aged { .. } => "this connection is as old as it may be",
             Self::Rebalanced { .. } => "other servers have more room",
             Self::Frame(_) => "WebSocket protocol error",
@@ -128,11 +131,11 @@ impl CloseReason {
     pub fn reconnect_ms(self) -> Option<u32> {
         match self {
             Self::Draining { reconnect_ms }
+            | Self::Deadline { reconnect_ms }
             | Self::Aged { reconnect_ms }
             | Self::Rebalanced { reconnect_ms } => Some(reconnect_ms),
             Self::Disconnected
             | Self::PeerClosed(_)
-            | Self::Deadline
             | Self::Expelled
             | Self::Frame(_)
             | Self::Stomp(_)

@@ -162,10 +162,7 @@ impl Router {
             return resolve_user_queue(destination, rest, user);
         }
         if destination.starts_with("/app/") {
-            return Err(Refusal::new(
-                Code::NoRoute,
-                format!("no route answers a SUBSCRIBE to {destination}"),
-            ));
+            return self.resolve_answer(destination, user);
         }
         if !is_broker_destination(destination) {
             return Err(no_prefix(destination));

@@ -231,6 +231,8 @@ pub struct ShardCounters {
     pub subscriptions_active: Gauge,
     /// Bytes waiting in outboxes.
     pub outbox_bytes: Gauge,
+    /// Readers that batches wait for. No series: what other shards have to know.
+    pub behind: Gauge,
     /// Bytes read.
     pub bytes_received: Counter,
     /// Bytes written.

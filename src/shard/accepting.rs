@@ -12,9 +12,12 @@ use crate::shard::runtime::Core;
 use crate::shard::runtime::Owned;
 use crate::shard::secure;
 use crate::shard::tasks::Turns;
+use crate::shard::waiting::Newcomer;
 
 /// Newcomers in a row after which the others go on.
 const ACCEPTS_IN_A_ROW_MAX: u32 = 128;
+/// Newcomers that were held and are given readers in one turn.
+const HELD_IN_A_ROW_MAX: u32 = 32;
 /// How long a shard without descriptors waits before it accepts again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -27,18 +30,11 @@ impl Core {
         more: std::net::TcpListener,
     ) {
         let mut turns = Turns::new(self.clock);
-        let mut accepted_count = 0_u32;
         loop {
             match turns.wait(listener.accept()).await {
                 Ok((stream, peer)) => {
                     self.open(stream, peer);
-                    accepted_count += 1;
-                    if self.poller.is_none() {
-                        accepted_count += self.accept_more(&more);
-                    }
-                    // With epoll nothing waits while there is somebody to accept.
-                    if ACCEPTS_IN_A_ROW_MAX <= accepted_count {
-                        accepted_count = 0;
+                    while self.accept_more(&more) {
                         turns.give_way().await;
                     }
                 }
@@ -50,15 +46,17 @@ impl Core {
         }
     }
 
-    /// Takes those who are there already, as far as a turn goes.
-    fn accept_more(self: &Rc<Self>, listener: &std::net::TcpListener) -> u32 {
-        for count in 0..ACCEPTS_IN_A_ROW_MAX {
+    /// Takes those who are there already, as far as a turn goes; `true` when there may be more.
+    fn accept_more(self: &Rc<Self>, listener: &std::net::TcpListener) -> bool {
+        let is_crowded = (0..ACCEPTS_IN_A_ROW_MAX).all(|_| {
             // What is wrong here is found by the next one that waits for somebody.
-            let Ok((stream, peer)) = listener.accept() else { return count };
-            let Ok(stream) = TcpStream::from_std(stream) else { return count };
+            let Ok((stream, peer)) = listener.accept() else { return false };
+            let Ok(stream) = TcpStream::from_std(stream) else { return false };
             self.open(stream, peer);
-        }
-        ACCEPTS_IN_A_ROW_MAX
+            true
+        });
+        self.is_crowded.set(is_crowded);
+        is_crowded
     }
 
     fn open(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
@@ -83,10 +81,47 @@ impl Core {
         }
         sockets[id.index()] = Some(owned.clone());
         drop(sockets);
+        if !self.shard.borrow_mut().holds(now.instant, id) {
+            self.read(owned);
+        }
+    }
+
+    /// Gives readers to newcomers that were held, or turns them away, as far as it is their turn.
+    pub(super) fn read_held(self: &Rc<Self>) {
+        let now = self.clock.instant();
+        for _ in 0..HELD_IN_A_ROW_MAX {
+            let next = self.shard.borrow_mut().next_newcomer(now);
+            match next {
+                None => return,
+                Some(Newcomer::Read(id)) => {
+                    if let Some(owned) = self.owned(id) {
+                        self.read(owned);
+                    }
+                }
+                Some(Newcomer::TurnAway(id, answer)) => {
+                    if let Some(owned) = self.owned(id) {
+                        self.turn_away(&owned, &answer);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Says the last word to somebody who was not read.
+    fn turn_away(self: &Rc<Self>, owned: &Owned, answer: &[u8]) {
+        if owned.secure.is_none() {
+            // What is unread would have the kernel reset the connection, and the answer be lost.
+            drop(owned.socket.try_receive(&mut self.buffer.borrow_mut()));
+            drop(owned.socket.try_send_bytes(answer));
+        }
+        self.close(owned);
+    }
+
+    fn read(self: &Rc<Self>, owned: Owned) {
         match &self.poller {
             None => drop(monoio::spawn(Rc::clone(self).read_all(owned))),
             Some(poller) => {
-                if poller.borrow().add(&owned.socket, id.to_bits()).is_err() {
+                if poller.borrow().add(&owned.socket, owned.id.to_bits()).is_err() {
                     self.close(&owned);
                 }
             }

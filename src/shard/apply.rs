@@ -95,7 +95,8 @@ impl Shard {
         session: &mut Session,
         subscribe: Subscribe,
     ) {
-        let Subscribe { id: name, shown_id, interest, version, receipt, replay } = subscribe;
+        let Subscribe { id: name, shown_id, interest, version, receipt, replay, is_once } =
+            subscribe;
         let is_replaying = replay.is_some() && self.options.history.is_some();
         let slot = Slot(id.0.index);
         let (inserted, target) = match &interest {
@@ -141,6 +142,7 @@ impl Shard {
                 shown: shown.map(String::into_boxed_str),
                 shown_id,
                 version,
+                is_once,
             };
             self.replays.begin(token, wish, whose);
         }

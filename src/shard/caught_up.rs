@@ -42,6 +42,15 @@ impl Shard {
         }
     }
 
+    /// Ends one that was to be answered once, behind its RECEIPT.
+    pub(super) fn end_once(&mut self, now: Now, token: Token) {
+        let Some(replay) = self.replays.all.get(&token).filter(|it| it.is_once) else { return };
+        let (to, name, key) = (replay.to, replay.name.clone(), replay.key);
+        self.with_session(now, to, |session, outputs| {
+            session.handle_answered_once(&name, key, outputs);
+        });
+    }
+
     fn join_live(&mut self, now: Now, token: Token) {
         let Some(replay) = self.replays.remove(token) else { return };
         let Replay { to, name, key, channel, shown, shown_id, version, .. } = replay;

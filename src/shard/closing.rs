@@ -162,6 +162,15 @@ impl Shard {
     /// Begins the end of all connections; new ones are refused from now on. What was not answered
     /// by now is refused.
     pub fn handle_drain(&mut self, now: Now) {
+        self.end_all(now, |reconnect_ms| CloseReason::Draining { reconnect_ms });
+    }
+
+    /// The same, for who is still there when the time of the drain is over.
+    pub fn handle_deadline(&mut self, now: Now) {
+        self.end_all(now, |reconnect_ms| CloseReason::Deadline { reconnect_ms });
+    }
+
+    fn end_all(&mut self, now: Now, reason: fn(u32) -> CloseReason) {
         // They are read again, for their close frames.
         self.is_silenced = false;
         if mem::replace(&mut self.is_draining, true) {
@@ -175,18 +184,9 @@ impl Shard {
             self.connections.iter().filter(|(_, it)| it.is_open()).map(|(key, _)| key).collect();
         for key in open {
             let reconnect_ms = drain::reconnect_ms(&mut self.random);
-            self.close(now, ConnectionId(key), CloseReason::Draining { reconnect_ms });
+            self.close(now, ConnectionId(key), reason(reconnect_ms));
         }
         self.settle(now);
-    }
-
-    /// The time of the drain is over: whoever is still there is told so.
-    pub fn handle_deadline(&mut self, now: Now) {
-        let open = self.connections.iter().filter(|(_, it)| it.is_open());
-        let open: Vec<Key> = open.map(|(key, _)| key).collect();
-        for key in open {
-            self.close(now, ConnectionId(key), CloseReason::Deadline);
-        }
     }
 
     /// Whether the drain has nothing left to wait for.
@@ -241,7 +241,7 @@ fn error_of(reason: CloseReason) -> Option<ConnectionError> {
         | CloseReason::PeerClosed(_)
         | CloseReason::Expelled
         | CloseReason::Draining { .. }
-        | CloseReason::Deadline
+        | CloseReason::Deadline { .. }
         | CloseReason::Aged { .. }
         | CloseReason::Rebalanced { .. }
         | CloseReason::Refused => return None,

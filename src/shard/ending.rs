@@ -46,10 +46,10 @@ impl Core {
             self.tick_after(END_INTERVAL).await;
         }
         let now = self.now();
-        if is_cut() {
-            self.shard.borrow_mut().handle_deadline(now);
+        match is_cut() {
+            true => self.shard.borrow_mut().handle_deadline(now),
+            false => self.shard.borrow_mut().handle_drain(now),
         }
-        self.shard.borrow_mut().handle_drain(now);
         self.flush.notify();
         while !self.shard.borrow().is_drained() && self.clock.instant() < deadline {
             self.tick_after(END_INTERVAL).await;

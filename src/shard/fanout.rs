@@ -6,6 +6,7 @@ use crate::broker::message::Encoder;
 use crate::broker::publication::Publication;
 use crate::broker::relay::Audience;
 use crate::metrics::IS_METERED;
+use crate::shard::behind::Behind;
 use crate::shard::state::Shard;
 use crate::stdx::time::Now;
 
@@ -24,8 +25,13 @@ impl Shard {
                 self.replays.note(publication);
             }
         }
-        let Self { table, connections, dirty, slow, wheel, options, meter, .. } = self;
+        let Self { table, connections, dirty, slow, behind, wheel, options, meter, .. } = self;
         let bytes_max = options.outbox_bytes_max;
+        // Whoever says much at once without being a client waits for those who are behind.
+        let ample_bytes = match publication.sender {
+            None => Behind::ample_bytes(bytes_max),
+            Some(_) => bytes_max,
+        };
         // An outbox that is not empty is looked at again no later than this.
         let overdue_at = now.instant.after(options.outbox_timeout);
         let overdue_tick = wheel.tick_of(overdue_at);
@@ -41,9 +47,12 @@ impl Shard {
             for member in group.members() {
                 let slot = member.slot.0;
                 let connection = connections.at_mut(slot).expect("the table holds open ones only");
-                if connection.outbox.push(&frame, bytes_max, now.instant).is_err() {
-                    slow.extend(connections.key_at(slot));
-                    continue;
+                if connection.outbox.push(&frame, ample_bytes, now.instant).is_err() {
+                    if connection.outbox.push(&frame, bytes_max, now.instant).is_err() {
+                        slow.extend(connections.key_at(slot));
+                        continue;
+                    }
+                    behind.note(slot);
                 }
                 sent_count += 1;
                 connection.written_at = now.instant;

@@ -42,6 +42,12 @@ impl Shard {
         None
     }
 
+    /// How many sends [`Shard::poll_send`] has now, at the most.
+    #[must_use]
+    pub fn sends_max(&self) -> usize {
+        self.dirty.len()
+    }
+
     /// The next thing to do with a socket.
     pub fn poll_action(&mut self) -> Option<(ConnectionId, Action)> {
         self.actions.pop_front()
@@ -82,6 +88,7 @@ impl Shard {
         } else {
             self.resume_replays(now, id);
         }
+        self.look_behind(now.instant);
     }
 
     /// The batch under way failed: the connection is over.
@@ -104,8 +111,10 @@ impl Shard {
         self.leaving_bytes += connection.leaving_bytes();
     }
 
-    /// The turn is over and its messages are in the outboxes: notes how long each took.
+    /// The turn is over and its messages are in the outboxes: notes how long each took, and who
+    /// is behind.
     pub fn handle_turn_end(&mut self, now: Instant) {
+        self.look_behind(now);
         for received_at in self.delivered.drain(..) {
             self.counters.processing_time.observe(now.since(received_at));
         }

@@ -132,6 +132,19 @@ impl Shard {
     }
 
     fn queue_answer(&mut self, now: Now, id: ConnectionId, answer: &Answer) -> Phase {
+        let bytes = self.encode_answer(answer);
+        self.push_raw(now, id, Shared::new(bytes, &self.meter.clone()));
+        Phase::Closing(Closing {
+            deadline: now.instant.after(self.options.close_timeout),
+            ws: None,
+            is_write_ended: false,
+            is_aborted: false,
+            was_active: false,
+        })
+    }
+
+    /// Counts an answer; its bytes.
+    fn encode_answer(&self, answer: &Answer) -> Vec<u8> {
         if let Some(result) = answer.result {
             self.counters.handshakes.of(result).add(1);
         }
@@ -144,14 +157,7 @@ impl Shard {
             // The headers of a GET, without its content (RFC 9110 §9.3.2).
             bytes.truncate(bytes.len() - answer.body.len());
         }
-        self.push_raw(now, id, Shared::new(bytes, &self.meter.clone()));
-        Phase::Closing(Closing {
-            deadline: now.instant.after(self.options.close_timeout),
-            ws: None,
-            is_write_ended: false,
-            is_aborted: false,
-            was_active: false,
-        })
+        bytes
     }
 
     /// Decides on a whole head: the phase after its upgrade and whether a browser asks, or an
@@ -186,7 +192,7 @@ impl Shard {
             let text = format!("origin {origin} is not allowed; see auth.origins");
             return Err(Answer::refusal(403, None, text, Handshake::Forbidden));
         }
-        self.check_room(now)?;
+        self.check_room(now, seen.address)?;
         let subprotocol = if is_echo { None } else { upgrade.select_subprotocol(SUBPROTOCOLS) };
         let mut bytes = Vec::with_capacity(192);
         http::encode_switching_protocols(&mut bytes, &upgrade.accept, subprotocol);
@@ -211,7 +217,7 @@ impl Shard {
         Ok((phase, origin.is_some()))
     }
 
-    fn check_room(&mut self, now: Now) -> Result<(), Answer> {
+    fn check_room(&mut self, now: Now, address: IpAddr) -> Result<(), Answer> {
         let retry = Some(("Retry-After", "5"));
         if self.is_draining || self.identity.health.phase() == LifePhase::Draining {
             self.counters.rejected.of(Rejected::Draining).add(1);
@@ -226,12 +232,27 @@ impl Shard {
             );
             return Err(Answer::refusal(503, retry, text, Handshake::Full));
         }
+        if self.is_nearly_full() && self.is_suspect(address) {
+            return Err(self.refuse_last_places());
+        }
         if !self.takes_handshake(now) {
             self.counters.rejected.of(Rejected::HandshakeRate).add(1);
             let text = "too many connections begin here at once; try again".to_owned();
             return Err(Answer::refusal(503, Some(("Retry-After", "1")), text, Handshake::Full));
         }
         Ok(())
+    }
+
+    /// What a newcomer is told who is turned away unread.
+    pub(super) fn say_no_place(&self) -> Vec<u8> {
+        self.encode_answer(&self.refuse_last_places())
+    }
+
+    /// What a suspect is told where there is hardly room.
+    fn refuse_last_places(&self) -> Answer {
+        self.counters.rejected.of(Rejected::Connections).add(1);
+        let text = "the last places are for addresses whose tokens were not refused; try later";
+        Answer::refusal(503, Some(("Retry-After", "5")), text.to_owned(), Handshake::Full)
     }
 
     fn is_allowed(&self, origin: &str, seen: &Forwarded<'_>) -> bool {

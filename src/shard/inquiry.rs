@@ -83,7 +83,7 @@ enum Work {
 enum Step {
     Done(Answer),
     Goes(Work),
-    /// Nothing can be done before the relay has room.
+    /// Nothing can be done before the relay has room, or those who read have caught up.
     Waits(Work),
     /// Somebody else answers.
     Over,
@@ -96,7 +96,7 @@ pub enum Left {
     Nothing,
     /// Another step.
     Step,
-    /// Another step, once the relay has room.
+    /// Another step, once the relay has room or those who read have caught up.
     Room,
 }
 
@@ -169,7 +169,8 @@ impl Shard {
             Step::Goes(work) => self.inquiries.queue.push_front(Inquiry { work, reply }),
             Step::Waits(work) => {
                 waits = true;
-                self.inquiries.queue.push_front(Inquiry { work, reply });
+                // What is asked meanwhile need not wait for it.
+                self.inquiries.queue.push_back(Inquiry { work, reply });
             }
             Step::Over => {}
         }

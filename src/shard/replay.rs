@@ -63,6 +63,8 @@ pub(super) struct Replay {
     pub(super) shown: Option<Box<str>>,
     pub(super) shown_id: Option<Box<str>>,
     pub(super) version: Version,
+    /// It ends with its RECEIPT and never goes live.
+    pub(super) is_once: bool,
     /// What is read next, or was read last.
     query: Query,
     /// The place of what was given last.
@@ -135,7 +137,7 @@ impl Replays {
 
     /// Begins one, which waits for its interest.
     pub(super) fn begin(&mut self, token: Token, wish: Wish, whose: Whose) {
-        let Whose { to, name, key, channel, shown, shown_id, version } = whose;
+        let Whose { to, name, key, channel, shown, shown_id, version, is_once } = whose;
         self.watches.entry(Arc::clone(&channel)).or_default().replays_count += 1;
         self.by_key.insert(key, token);
         let query = Replay::query_of(wish);
@@ -151,6 +153,7 @@ impl Replays {
             shown,
             shown_id,
             version,
+            is_once,
             query,
             cursor,
             is_complete: true,
@@ -232,6 +235,7 @@ pub(super) struct Whose {
     pub(super) shown: Option<Box<str>>,
     pub(super) shown_id: Option<Box<str>>,
     pub(super) version: Version,
+    pub(super) is_once: bool,
 }
 
 impl Shard {
@@ -372,6 +376,7 @@ impl Shard {
         let label = if replay.is_complete { Replayed::Whole } else { Replayed::InPart };
         self.counters.replays.ended.of(label).add(1);
         self.answer(now, token, answer);
+        self.end_once(now, token);
     }
 }
 
@@ -404,6 +409,7 @@ mod tests {
                 shown: None,
                 shown_id: None,
                 version: Version::V1_2,
+                is_once: false,
                 query: Query::Last(9),
                 cursor: Place::default(),
                 is_complete: true,

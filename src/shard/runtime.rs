@@ -73,7 +73,7 @@ pub(super) struct Core {
     pub(super) mailboxes: RefCell<Mailboxes>,
     /// To Redis.
     pub(super) links: Option<Rc<Links>>,
-    buffer: RefCell<Box<[u8]>>,
+    pub(super) buffer: RefCell<Box<[u8]>>,
     pub(super) clock: Clock,
     unix_start_ms: Cell<u64>,
     /// The clock as it was read last.
@@ -85,6 +85,8 @@ pub(super) struct Core {
     pub(super) flush: Notify,
     /// CONNECTs wait for their turn.
     pub(super) waiting: Notify,
+    /// More newcomers wait in the kernel's queue than were taken in one turn.
+    pub(super) is_crowded: Cell<bool>,
     /// Operators wait for answers.
     pub(super) asked: Notify,
     /// Readers that wait for credit.
@@ -135,6 +137,7 @@ pub async fn run(setup: Setup, on_started: impl FnOnce()) -> io::Result<()> {
         secure: setup.certificates.map(secure::Listener::new),
         flush: Notify::default(),
         waiting: Notify::default(),
+        is_crowded: Cell::new(false),
         asked: Notify::default(),
         starved: RefCell::default(),
         load: RefCell::default(),

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use rustc_hash::FxBuildHasher;
 use serde_json::Value;
@@ -22,6 +23,7 @@ use crate::shard::ask::Answer;
 use crate::shard::ask::Failure;
 use crate::shard::ask::Message;
 use crate::shard::state::Shard;
+use crate::stdx::time::Instant;
 use crate::stdx::time::Now;
 
 /// The header by which a repeat is known, and the most bytes that it may have.
@@ -29,17 +31,38 @@ const KEY: &str = "idempotency-key";
 const KEY_BYTES_MAX: usize = 1000;
 /// Messages that one step hands to the relay; each may be for all who are here.
 const MESSAGES_MAX: usize = 4;
+/// Bytes of one saying after which what they gave is sent first: a part of what an outbox holds, so
+/// that nobody is slow who had no chance to read.
+const SHARE_BYTES: usize = 32 << 10;
+/// How long that takes at the least.
+const SHARE_PAUSE: Duration = Duration::from_millis(1);
+/// What a message takes besides its body, about.
+const HEAD_BYTES: usize = 256;
+/// Bytes of one saying that the relay may have and not have answered.
+const UNANSWERED_BYTES_MAX: usize = 256 << 10;
+/// Bytes of one saying before anybody is waited for.
+const FREE_BYTES: usize = 2 * SHARE_BYTES;
+/// How long one saying waits for readers that are behind, in all: less than it is waited for.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// All that is being said, by number.
 ///
 /// Invariant: `tokens` holds just what the relay has not answered, and each saying's
-/// `missing_count` is how many of them are its own.
+/// `missing_count` is how many of them are its own, of `missing_bytes` together.
 #[derive(Debug, Default)]
 pub(super) struct Sayings {
     numbers_count: u64,
     all: BTreeMap<u64, Saying>,
-    /// Whose message, and which.
-    tokens: HashMap<Token, (u64, usize), FxBuildHasher>,
+    tokens: HashMap<Token, Spoken, FxBuildHasher>,
+}
+
+/// A message that the relay has.
+#[derive(Clone, Copy, Debug)]
+struct Spoken {
+    /// Whose it is, and which.
+    number: u64,
+    at: usize,
+    bytes: usize,
 }
 
 /// Messages of one request.
@@ -52,6 +75,15 @@ struct Saying {
     /// Ids of those that were handed to the relay, unless it has refused them.
     ids: Vec<Option<String>>,
     missing_count: usize,
+    /// Bytes of those that are missing.
+    missing_bytes: usize,
+    /// Bytes that were handed over, and those of them since `resumes_at`.
+    said_bytes: usize,
+    share_bytes: usize,
+    /// Nothing more is handed over before this.
+    resumes_at: Instant,
+    /// Nobody is waited for after this; set when that begins.
+    patience_ends_at: Option<Instant>,
     /// The first that was refused; nothing is handed over from then on.
     failure: Option<Failure>,
 }
@@ -63,13 +95,36 @@ pub(super) enum Said {
     All,
     /// There is more.
     Some,
-    /// There is more, and no room for it.
+    /// There is more, and no room for it, or not yet.
     NoRoom,
 }
 
 impl Saying {
     fn is_all_said(&self) -> bool {
         self.failure.is_some() || self.ids.len() == self.messages_count
+    }
+
+    /// Whether the next message waits: for what was said to leave, to be answered, or to be read.
+    fn has_to_wait(&mut self, now: Instant, is_somebody_behind: impl FnOnce() -> bool) -> bool {
+        if now < self.resumes_at || UNANSWERED_BYTES_MAX <= self.missing_bytes {
+            return true;
+        }
+        if self.said_bytes < FREE_BYTES || !is_somebody_behind() {
+            return false;
+        }
+        now < *self.patience_ends_at.get_or_insert(now.after(PATIENCE))
+    }
+
+    /// `bytes` go to the relay.
+    fn hand_over(&mut self, now: Instant, bytes: usize) {
+        self.missing_count += 1;
+        self.missing_bytes += bytes;
+        self.said_bytes += bytes;
+        self.share_bytes += bytes;
+        if SHARE_BYTES <= self.share_bytes {
+            self.share_bytes = 0;
+            self.resumes_at = now.after(SHARE_PAUSE);
+        }
     }
 
     fn fail(&mut self, at: usize, refusal: Refusal) {
@@ -99,18 +154,30 @@ impl Sayings {
     /// Takes messages, of which none is said yet; returns their number.
     pub(super) fn begin(&mut self, messages: Arc<[Message]>, reply: mpsc::Sender<Answer>) -> u64 {
         self.numbers_count += 1;
-        let (missing_count, messages_count) = (0, messages.len());
-        let ids = Vec::with_capacity(messages_count);
-        let saying = Saying { messages, messages_count, reply, ids, missing_count, failure: None };
+        let messages_count = messages.len();
+        let saying = Saying {
+            messages,
+            messages_count,
+            reply,
+            ids: Vec::with_capacity(messages_count),
+            missing_count: 0,
+            missing_bytes: 0,
+            said_bytes: 0,
+            share_bytes: 0,
+            resumes_at: Instant::default(),
+            patience_ends_at: None,
+            failure: None,
+        };
         self.all.insert(self.numbers_count, saying);
         self.numbers_count
     }
 
     /// The relay's answer to one message; one to something else is none of ours.
     pub(super) fn answer(&mut self, token: Token, refusal: Option<Refusal>) {
-        let Some((number, at)) = self.tokens.remove(&token) else { return };
+        let Some(Spoken { number, at, bytes }) = self.tokens.remove(&token) else { return };
         let Some(saying) = self.all.get_mut(&number) else { return };
         saying.missing_count -= 1;
+        saying.missing_bytes -= bytes;
         if let Some(refusal) = refusal {
             saying.ids[at] = None;
             saying.fail(at, refusal);
@@ -131,8 +198,8 @@ impl Sayings {
     /// never will be.
     pub(super) fn give_up(&mut self) {
         let mut tokens: Vec<_> = mem::take(&mut self.tokens).into_values().collect();
-        tokens.sort_unstable();
-        for (number, at) in tokens {
+        tokens.sort_unstable_by_key(|it| (it.number, it.at));
+        for Spoken { number, at, .. } in tokens {
             if let Some(saying) = self.all.get_mut(&number) {
                 let text = "the server ends before this was answered; it may be said, or not";
                 saying.ids[at] = None;
@@ -154,15 +221,20 @@ impl Shard {
     /// Hands some messages of a saying to the relay.
     pub(super) fn say_some(&mut self, now: Now, number: u64) -> Said {
         for _ in 0..MESSAGES_MAX {
-            let Some(saying) = self.inquiries.sayings.all.get(&number) else { return Said::All };
+            let Some(saying) = self.inquiries.sayings.all.get_mut(&number) else {
+                return Said::All;
+            };
             if saying.is_all_said() {
                 break;
             }
-            if !self.relay.has_credit() {
+            let counters = &self.identity.counters;
+            let is_somebody_behind = || counters.iter().any(|it| 0 < it.behind.get());
+            if !self.relay.has_credit() || saying.has_to_wait(now.instant, is_somebody_behind) {
                 return Said::NoRoom;
             }
             let (at, messages) = (saying.ids.len(), Arc::clone(&saying.messages));
-            let said = self.publication_of(now, &messages[at]);
+            let message = &messages[at];
+            let said = self.publication_of(now, message);
             self.tokens_count += 1;
             let token = Token(self.tokens_count);
             let sayings = &mut self.inquiries.sayings;
@@ -170,8 +242,9 @@ impl Shard {
             match said {
                 Ok(publication) => {
                     saying.ids.push(Some(publication.message_id.to_string()));
-                    saying.missing_count += 1;
-                    sayings.tokens.insert(token, (number, at));
+                    let bytes = message.body.len() + HEAD_BYTES;
+                    saying.hand_over(now.instant, bytes);
+                    sayings.tokens.insert(token, Spoken { number, at, bytes });
                     self.relay.publish(now.instant, Arc::new(publication), Some(token));
                 }
                 Err(refusal) => saying.fail(at, refusal),

@@ -10,6 +10,10 @@ use crate::shard::flush::Action;
 use crate::shard::runtime::Core;
 use crate::stdx::bytes::Batch;
 
+/// So few sends of one turn are made without the ring: it wakes the shard once more for what each
+/// has come to, and only with many the saved calls outweigh that.
+const DIRECT_MAX: usize = 32;
+
 impl Core {
     pub(super) async fn flush_all(self: Rc<Self>) {
         loop {
@@ -23,6 +27,7 @@ impl Core {
         let mut shard = self.shard.borrow_mut();
         shard.handle_turn_end(now.instant);
         self.mailboxes.borrow_mut().send(now, &mut shard);
+        let is_direct = self.poller.is_some() || shard.sends_max() <= DIRECT_MAX;
         while let Some((id, batch)) = shard.poll_send() {
             let Some(owned) = self.owned(id) else {
                 shard.handle_send_failed(now, id);
@@ -32,13 +37,16 @@ impl Core {
                 self.send_secure(&mut shard, &owned, secure, &batch);
                 continue;
             }
-            if self.poller.is_none() {
+            if !is_direct {
                 monoio::spawn(Rc::clone(self).send(id, owned.socket, batch));
                 continue;
             }
             match owned.socket.try_send(&batch) {
                 Ok(sent_bytes) => shard.handle_sent(now, id, sent_bytes),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.await_room(id),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => match self.poller {
+                    None => drop(monoio::spawn(Rc::clone(self).send(id, owned.socket, batch))),
+                    Some(_) => self.await_room(id),
+                },
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                     shard.handle_sent(now, id, 0);
                 }
@@ -65,7 +73,7 @@ impl Core {
         }
     }
 
-    /// One send through the ring; the connection has no other until it is answered.
+    /// One send through the ring, which waits for room where there is none; the connection has no other until it is answered.
     async fn send(self: Rc<Self>, id: ConnectionId, socket: Rc<Socket>, batch: Batch) {
         let sent = socket.send(batch).await;
         // As a rule the ring answers in the turn of the send; a tick's age does no harm either.

@@ -35,6 +35,7 @@ use crate::proto::ws;
 use crate::shard::admission::Admission;
 use crate::shard::admission::Ahead;
 use crate::shard::auth::AuthOptions;
+use crate::shard::behind::Behind;
 use crate::shard::connection::Connection;
 use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Head;
@@ -167,6 +168,7 @@ pub struct Shard {
     /// Publications that found subscribers here since the time was last asked.
     pub(super) fanned_out_count: u32,
     pub(super) slow: Vec<Key>,
+    pub(super) behind: Behind,
     pub(super) round_trips: Vec<Duration>,
     pub(super) log_limit: LogLimit,
     pub(super) audit_limit: LogLimit,
@@ -268,6 +270,7 @@ impl Shard {
             delivered: Vec::new(),
             fanned_out_count: 0,
             slow: Vec::new(),
+            behind: Behind::default(),
             round_trips: Vec::new(),
             log_limit: LogLimit::new(),
             audit_limit: LogLimit::new(),
@@ -308,7 +311,7 @@ impl Shard {
     /// Takes a connection that was accepted; `None` when too many are in their handshake, and the
     /// socket is to be closed.
     pub fn handle_opened(&mut self, now: Now, peer: SocketAddr) -> Option<ConnectionId> {
-        if self.options.handshakes_max <= self.handshakes_count {
+        if self.options.handshakes_max <= self.handshakes_count.saturating_sub(self.held_count()) {
             self.counters.rejected.of(Rejected::HandshakesPending).add(1);
             return None;
         }

@@ -46,6 +46,7 @@ impl Shard {
         }
         self.count_verifier();
         self.expire_keyless(now.instant);
+        self.look_behind(now.instant);
         self.tick_relay(now);
         self.settle(now);
     }

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use crate::shard::inquiry::Left;
 use crate::shard::runtime::Core;
+use crate::shard::tasks::Turns;
 use crate::shard::tasks::pause;
-use crate::shard::tasks::yield_once;
 
 /// Time of one turn after which the CONNECTs that wait go on in the next. One is always taken:
 /// with a large RSA key it may take as long by itself.
 const SHARE: Duration = Duration::from_millis(1);
-/// Turns in a row after which timers are looked at, which the runtime does when no task is left to
-/// run.
-const TURNS_IN_A_ROW_MAX: u32 = 4;
+/// The same while newcomers wait in the kernel's queue: one that finds no room there comes again
+/// after a second, and loses more than those whose CONNECTs wait.
+const CROWDED_SHARE: Duration = Duration::from_micros(250);
 /// Time after which what operators ask goes on later; one step takes less by far.
 const ASKS_SHARE: Duration = Duration::from_micros(250);
 /// How much later: clients come first.
@@ -23,31 +23,30 @@ const ASKS_PAUSE: Duration = Duration::from_millis(1);
 impl Core {
     /// Takes those that wait, whenever there are some.
     pub(super) async fn admit_all(self: Rc<Self>) {
-        let mut turns_count = 0_u32;
+        let mut turns = Turns::new(self.clock);
         loop {
-            self.waiting.notified().await;
+            turns.wait(self.waiting.notified()).await;
             while self.admit_share() {
-                turns_count = turns_count.wrapping_add(1);
-                if turns_count.is_multiple_of(TURNS_IN_A_ROW_MAX) {
-                    pause(SHARE).await;
-                } else {
-                    yield_once().await;
-                }
+                turns.give_way().await;
             }
         }
     }
 
-    /// Takes CONNECTs as long as the share lasts; `true` when some still wait.
-    fn admit_share(&self) -> bool {
+    /// Takes CONNECTs as long as the share lasts, then reads newcomers that were held; `true` when
+    /// some still wait.
+    fn admit_share(self: &Rc<Self>) -> bool {
         let start = self.clock.instant();
+        let share = if self.is_crowded.get() { CROWDED_SHARE } else { SHARE };
         let mut shard = self.shard.borrow_mut();
         while shard.admit_next(self.now()) {
-            if SHARE <= self.clock.instant().since(start) {
+            if share <= self.clock.instant().since(start) {
                 break;
             }
         }
+        drop(shard);
+        self.read_held();
         self.flush.notify();
-        shard.has_waiting(self.clock.instant())
+        self.shard.borrow().has_waiting(self.clock.instant())
     }
 
     /// Answers operators, whenever they ask.

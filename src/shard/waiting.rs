@@ -2,13 +2,15 @@
 //! as hundreds of messages; CONNECTs, and frames that bring a token, for a key that is being
 //! fetched.
 //!
-//! Those of addresses whose tokens were refused lately come behind the others.
+//! Those of addresses whose tokens were refused lately come behind the others: newcomers are not
+//! read before it is their turn, and CONNECTs that were sent before wait once more.
 //!
 //! What such a connection has sent is kept meanwhile, up to the size of one message: what is more
 //! ends one that has no session yet; one that has is not read for a while.
 
 use std::collections::VecDeque;
 use std::mem;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::broker::close::CloseReason;
@@ -28,14 +30,21 @@ const SUSPECT_EVERY: u32 = 32;
 /// Beside that, suspects wait until nobody has been let in for this time: in a storm those who are
 /// not there yet are on their way.
 const CALM: Duration = Duration::from_millis(50);
+/// So many CONNECTs of suspects wait at most before the next newcomer of theirs is read.
+const SUSPECTS_READ_MAX: usize = 64;
 
 /// Those that wait, in the order in which they came; some may be gone.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     turn: VecDeque<Key>,
     suspect: VecDeque<Key>,
+    /// Newcomers of suspects that are not read yet.
+    door: VecDeque<Key>,
+    /// One of them is to be read although others wait.
+    is_door_due: bool,
     suspects: Suspects,
-    turns_count: u32,
+    /// Others that had their turn since a suspect had one.
+    others_count: u32,
     let_in_at: Option<Instant>,
     key: VecDeque<(Instant, Key)>,
 }
@@ -56,6 +65,15 @@ impl Parked {
     }
 }
 
+/// What becomes of a newcomer that was held.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Newcomer {
+    /// It is to be read: it may go on, or it was closed meanwhile, which its reader notices.
+    Read(ConnectionId),
+    /// There is hardly room: it gets this answer, and is closed.
+    TurnAway(ConnectionId, Vec<u8>),
+}
+
 impl Waiting {
     pub(super) fn awaits_keys(&self) -> bool {
         !self.key.is_empty()
@@ -63,11 +81,15 @@ impl Waiting {
 
     /// Whose turn it is, and whether as one that may still be found a suspect.
     fn pop(&mut self, now: Instant) -> Option<(Key, bool)> {
-        self.turns_count = self.turns_count.wrapping_add(1);
-        if self.turns_count.is_multiple_of(SUSPECT_EVERY)
-            && let Some(key) = self.suspect.pop_front()
-        {
-            return Some((key, false));
+        if SUSPECT_EVERY <= self.others_count {
+            if let Some(key) = self.suspect.pop_front() {
+                self.others_count = 0;
+                return Some((key, false));
+            }
+            if !self.door.is_empty() {
+                self.others_count = 0;
+                self.is_door_due = true;
+            }
         }
         if let Some(key) = self.turn.pop_front() {
             return Some((key, true));
@@ -89,12 +111,7 @@ impl Shard {
 
     /// Keeps a message, and what came behind it, until it is its turn.
     pub(super) fn park(&mut self, id: ConnectionId, message: &[u8], rest: &[u8]) -> Box<Parked> {
-        let peer = self.connections.get(id.0).map(|it| it.peer.ip());
-        if peer.is_some_and(|it| self.waiting.suspects.has(it)) {
-            self.waiting.suspect.push_back(id.0);
-        } else {
-            self.waiting.turn.push_back(id.0);
-        }
+        self.waiting.turn.push_back(id.0);
         Box::new(Parked { message: message.to_vec(), rest: rest.to_vec() })
     }
 
@@ -134,11 +151,81 @@ impl Shard {
         Ok(())
     }
 
-    /// Whether a CONNECT waits for its turn and may have it now.
+    /// Whether a newcomer comes from an address whose tokens were refused lately; a proxy's own
+    /// address tells nothing.
+    pub(super) fn is_suspect(&self, peer: IpAddr) -> bool {
+        let is_needed = self.verifier.is_some() && !self.options.admission.trusts(peer);
+        is_needed && self.waiting.suspects.has(peer)
+    }
+
+    /// Whether a newcomer is not to be read before [`Shard::next_newcomer`] names it.
+    #[must_use]
+    pub fn holds(&mut self, now: Instant, id: ConnectionId) -> bool {
+        let Some(connection) = self.connections.get(id.0) else { return false };
+        let is_held = !self.waiting.is_calm(now) && self.is_suspect(connection.peer.ip());
+        if is_held {
+            self.waiting.door.push_back(id.0);
+        }
+        is_held
+    }
+
+    /// The next newcomer that was held and whose turn it is.
+    pub fn next_newcomer(&mut self, now: Instant) -> Option<Newcomer> {
+        while let Some(key) = self.waiting.door.front().copied() {
+            let is_fresh = self.is_fresh(key);
+            let is_read = !is_fresh || self.reads_newcomers(now);
+            if !is_read && !self.is_nearly_full() {
+                return None;
+            }
+            self.waiting.door.pop_front();
+            let id = ConnectionId(key);
+            if is_read && self.connections.get(key).is_some() {
+                self.waiting.is_door_due &= !is_fresh;
+                return Some(Newcomer::Read(id));
+            } else if !is_read {
+                return Some(Newcomer::TurnAway(id, self.turn_away(id)));
+            }
+        }
+        None
+    }
+
+    /// Gives up a newcomer that was held; what is to be said to it.
+    fn turn_away(&mut self, id: ConnectionId) -> Vec<u8> {
+        if let Some(connection) = self.connections.get_mut(id.0) {
+            connection.phase = Phase::Taken;
+            self.handshakes_count -= 1;
+        }
+        self.say_no_place()
+    }
+
+    /// Newcomers that are held: they have nothing but their sockets, and take nobody's place of
+    /// those who shake hands.
+    pub(super) fn held_count(&self) -> usize {
+        self.waiting.door.len()
+    }
+
+    /// Whether the next newcomer that is held may be read.
+    fn reads_newcomers(&self, now: Instant) -> bool {
+        let waiting = &self.waiting;
+        let is_room = waiting.suspect.len() < SUSPECTS_READ_MAX;
+        waiting.is_door_due || (is_room && waiting.is_calm(now))
+    }
+
+    /// Whether a CONNECT waits for its turn and may have it now, or a newcomer may be read.
     #[must_use]
     pub fn has_waiting(&self, now: Instant) -> bool {
-        let is_calm = || self.waiting.is_calm(now) || self.is_nearly_full();
-        !self.waiting.turn.is_empty() || (!self.waiting.suspect.is_empty() && is_calm())
+        let waiting = &self.waiting;
+        let may_go_on = || waiting.is_calm(now) || self.is_nearly_full();
+        let is_next = |front: &Key| {
+            self.reads_newcomers(now) || self.is_nearly_full() || !self.is_fresh(*front)
+        };
+        !waiting.turn.is_empty()
+            || (!waiting.suspect.is_empty() && may_go_on())
+            || waiting.door.front().is_some_and(is_next)
+    }
+
+    fn is_fresh(&self, key: Key) -> bool {
+        self.connections.get(key).is_some_and(|it| matches!(it.phase, Phase::Head(_)))
     }
 
     /// Takes the next CONNECT that waits for its turn; `false` when none does.
@@ -161,6 +248,7 @@ impl Shard {
             self.waiting.suspect.push_back(key);
             return true;
         }
+        self.waiting.others_count += u32::from(is_connect && may_be_suspect);
         let mut stomp = match mem::replace(&mut connection.phase, Phase::Taken) {
             Phase::Stomp(stomp) => stomp,
             other @ (Phase::Head(_) | Phase::Echo(_) | Phase::Closing(_) | Phase::Taken) => {
@@ -212,9 +300,12 @@ impl Shard {
         true
     }
 
-    fn is_nearly_full(&self) -> bool {
+    /// Whether the last places are left, which suspects do not get.
+    pub(super) fn is_nearly_full(&self) -> bool {
         let places_max = self.options.connections_max;
-        places_max - places_max / 8 <= self.active_everywhere()
+        // The others hold as many, more or less.
+        let held_count = self.held_count() * self.identity.counters.len();
+        places_max - places_max / 16 <= self.active_everywhere() + held_count
     }
 
     /// Has those try again that wait for a key: there are others, or none will come.

@@ -1,7 +1,9 @@
 //! The API of the admin listener: who may use it, what it does, and that its document says so.
 
+use std::thread;
 use std::time::Instant;
 
+use rustix::net::sockopt::set_socket_recv_buffer_size;
 use serde_json::Value;
 use serde_json::json;
 
@@ -18,8 +20,10 @@ on_each_driver!(
     what_a_page_of_others_would_send_is_refused,
     connections_and_users_are_listed_and_closed,
     messages_are_published_in_order,
+    a_large_batch_waits_for_those_who_read_it,
     what_cannot_be_published_is_told_as_json,
     a_share_of_the_connections_is_sent_elsewhere,
+    a_rebalance_closes_the_share_that_it_is_told_and_no_more,
     a_drain_is_begun_over_the_api,
     the_document_has_each_path_and_each_path_its_document,
 );
@@ -182,6 +186,37 @@ fn messages_are_published_in_order(driver: Driver) {
     client.assert_open();
 }
 
+/// 8 MB to one destination, and readers whose kernels hold little of it: what a core may keep for
+/// one of them is a sixteenth.
+fn a_large_batch_waits_for_those_who_read_it(driver: Driver) {
+    const COUNT: usize = 10_000;
+    let server = Server::start_with(driver, &["server.cores=2"]);
+    let readers: Vec<_> = (0..2)
+        .map(|_| {
+            let mut client = Client::session(&server, "reader");
+            set_socket_recv_buffer_size(client.stream(), 64 << 10).expect("it may be small");
+            client.subscribe("s", "/topic/news");
+            thread::spawn(move || {
+                for number in 0..COUNT {
+                    let frame = client.message();
+                    assert!(frame.text().starts_with(&format!("{number} ")), "{number}: {frame:?}");
+                }
+                client.assert_open();
+            })
+        })
+        .collect();
+    let filler = "x".repeat(800);
+    let list: Vec<Value> = (0..COUNT)
+        .map(|number| json!({ "destination": "/topic/news", "body": format!("{number} {filler}") }))
+        .collect();
+    let (status, answer) = post(&server, "/api/publish/batch", &json!({ "messages": list }));
+    assert_eq!((status, &answer["published"]), (200, &json!(COUNT)));
+    for reader in readers {
+        reader.join().expect("it has all of them, in order");
+    }
+    assert!(server.metric("websocket_slow_consumers_total", "").abs() < 0.5);
+}
+
 fn what_cannot_be_published_is_told_as_json(driver: Driver) {
     let server = Server::start(driver);
     for (path, body, status, expected) in [
@@ -223,6 +258,23 @@ fn a_share_of_the_connections_is_sent_elsewhere(driver: Driver) {
     }
     // The server goes on.
     Client::session(&server, "user").assert_open();
+}
+
+fn a_rebalance_closes_the_share_that_it_is_told_and_no_more(driver: Driver) {
+    let server = Server::start_with(driver, &["server.cores=1"]);
+    let mut clients: Vec<Client> = (0..40).map(|_| Client::session(&server, "user")).collect();
+    let moved = post(&server, "/api/rebalance", &json!({ "share": 0.25 }));
+    assert_eq!(moved, (202, json!({ "leaving": 10 })));
+    server.await_metric("websocket_closed_total", "code=\"1012\"", 10.0);
+    clients.retain_mut(|it| it.is_served("UNSUBSCRIBE|id:never-used|receipt:r||^@"));
+    assert_eq!(clients.len(), 30);
+    server.await_metric("websocket_connections_active", "", 30.0);
+    // A second one takes its share of those that are left.
+    let again = post(&server, "/api/rebalance", &json!({ "share": 0.1 }));
+    assert_eq!(again, (202, json!({ "leaving": 3 })));
+    server.await_metric("websocket_closed_total", "code=\"1012\"", 13.0);
+    clients.retain_mut(|it| it.is_served("UNSUBSCRIBE|id:never-used|receipt:r||^@"));
+    assert_eq!(clients.len(), 27);
 }
 
 fn a_drain_is_begun_over_the_api(driver: Driver) {

@@ -22,6 +22,8 @@ on_each_driver!(
     who_said_something_last_is_closed_last,
     a_second_signal_hurries,
     a_connection_leaves_at_its_age,
+    who_came_together_does_not_leave_together,
+    who_is_left_at_the_deadline_is_closed_with_1001,
 );
 
 /// The milliseconds of `…; reconnect in <n> ms`.
@@ -109,18 +111,7 @@ fn a_server_that_drains_is_not_ready_and_takes_nobody(driver: Driver) {
     let mut clients = [Client::session(&server, "one"), Client::session(&server, "two")];
     server.signal(Signal::TERM);
     server.await_line("draining");
-    let health = |address, path: &str| {
-        let request = format!(
-            "GET /actuator/health{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        );
-        ask(address, &request)
-    };
-    for address in [server.public, server.admin] {
-        let readiness = health(address, "/readiness");
-        assert_eq!(readiness.status, 503, "{readiness:?}");
-        assert!(readiness.body.contains("OUT_OF_SERVICE"), "{readiness:?}");
-        assert_eq!(health(address, "/liveness").status, 200);
-    }
+    server.assert_health([(200, "UP"), (503, "OUT_OF_SERVICE"), (503, "OUT_OF_SERVICE")]);
     let refused = ask(server.public, UPGRADE);
     assert_eq!(refused.status, 503, "{refused:?}");
     assert!(refused.header("retry-after").is_some());
@@ -179,4 +170,52 @@ fn a_connection_leaves_at_its_age(driver: Driver) {
     let age = began_at.elapsed();
     assert!((1_500..6_000).contains(&age.as_millis()), "{age:?}");
     assert_eq!(server.metric("websocket_drain_closed_total", ""), 0.0);
+}
+
+fn who_came_together_does_not_leave_together(driver: Driver) {
+    let server = Server::start_with(driver, &["server.max_connection_age=10s"]);
+    let waiting: Vec<_> = (0..40)
+        .map(|_| {
+            let mut client = Client::session(&server, "user");
+            let began_at = Instant::now();
+            thread::spawn(move || {
+                let (code, reason) = client.closed_with();
+                hint(&reason);
+                (code, began_at.elapsed().as_millis())
+            })
+        })
+        .collect();
+    let closed: Vec<_> = waiting.into_iter().map(|it| it.join().expect("a close")).collect();
+    assert!(closed.iter().all(|(code, age)| *code == 1012 && 8_900 < *age), "{closed:?}");
+    // Evenly over the last tenth: a busy machine makes some later, and nobody early.
+    let early = closed.iter().filter(|(_, age)| *age < 9_600).count();
+    assert!(5 < early && early < 40, "{closed:?}");
+}
+
+fn who_is_left_at_the_deadline_is_closed_with_1001(driver: Driver) {
+    // 30 closes a second, until a second before the end.
+    let settings = ["limits.connections=120", "drain.window=4s", "drain.deadline=4100ms"];
+    let mut server = Server::start_with(driver, &settings);
+    let clients: Vec<Client> = (0..120).map(|_| Client::session(&server, "user")).collect();
+    server.signal(Signal::TERM);
+    let began_at = Instant::now();
+    let waiting: Vec<_> = clients
+        .into_iter()
+        .map(|mut client| {
+            thread::spawn(move || {
+                let (code, reason) = client.closed_with();
+                (code, hint(&reason), began_at.elapsed())
+            })
+        })
+        .collect();
+    let closed: Vec<_> = waiting.into_iter().map(|it| it.join().expect("a close")).collect();
+    assert_eq!(server.await_exit().code(), Some(0));
+    let (cut, drained): (Vec<_>, Vec<_>) = closed.into_iter().partition(|it| it.0 == 1001);
+    assert!(drained.iter().all(|it| it.0 == 1012), "{drained:?}");
+    assert!((80..=105).contains(&drained.len()), "{} were let go in time", drained.len());
+    assert!(cut.iter().all(|it| Duration::from_millis(3_000) <= it.2), "{cut:?}");
+    let hints: BTreeSet<u64> = cut.iter().map(|it| it.1).collect();
+    assert!(10 < hints.len(), "each is told another time: {hints:?}");
+    let line = server.await_line("ended");
+    assert!(line.contains(&format!("closed={}", drained.len())), "{line}");
 }

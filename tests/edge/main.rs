@@ -7,6 +7,7 @@
 mod support;
 
 mod admin;
+mod cloudwatch;
 mod destinations;
 mod drain;
 mod forgeries;

@@ -19,6 +19,7 @@ mod ends;
 mod fleet;
 mod guarded;
 mod migrate;
+mod once;
 mod outage;
 mod replay;
 mod retention;

@@ -19,6 +19,30 @@ use crate::world::kill;
 use crate::world::messages;
 use crate::world::subscribe;
 
+#[test]
+fn health_stays_200_without_the_database_from_the_start_and_after_a_kill() {
+    let mut mariadb = MariaDb::start();
+    let setting = format!("history.url={}", mariadb.url());
+    mariadb.kill();
+    let mut server = Server::start_as(program(), Driver::Epoll, &[&setting]);
+    let (is_up, is_away) = ([(200, "UP"); 3], [(200, "UP"), (200, "DEGRADED"), (200, "DEGRADED")]);
+    server.assert_health(is_away);
+    mariadb.restart();
+    server.await_line("the store of the history is there");
+    await_true("health to know", || !health(&server).contains("DEGRADED"));
+    server.assert_health(is_up);
+    mariadb.kill();
+    let mut writer = Client::session(&server, "writer");
+    let refused = writer.refused("SEND|destination:/app/room.1", "lost");
+    assert!(refused.header("message").starts_with("store-"), "{refused:?}");
+    await_true("health to know", || health(&server).contains("DEGRADED"));
+    server.assert_health(is_away);
+    Client::session(&server, "another").assert_open();
+    mariadb.restart();
+    await_true("health to know", || !health(&server).contains("DEGRADED"));
+    server.assert_health(is_up);
+}
+
 fn health(server: &Server) -> String {
     ask(server.admin, "GET /actuator/health HTTP/1.1\r\nHost: localhost\r\n\r\n").body
 }

@@ -1,6 +1,7 @@
 //! What operators ask of a shard: answered a bounded step at a time, and truly.
 
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use ringway::metrics::CloseCode;
 use ringway::shard::Answer;
@@ -186,4 +187,76 @@ fn what_the_relay_has_not_answered_by_the_end_is_told_to_be_unknown() {
     assert_eq!((answer.count, failure.code, failure.is_ours), (0, "relay-unknown", true));
     assert_eq!(answer.rows, [Value::Null]);
     world.answer_mail(1);
+}
+
+const OUTBOX_BYTES_MAX: usize = 512 << 10;
+
+/// Four times what an outbox holds, to one destination.
+fn batch() -> (usize, Question) {
+    let count = 4 * OUTBOX_BYTES_MAX / 1024;
+    let said = |number: usize| message("/topic/t", &format!("{number} {}", "x".repeat(1024)));
+    (count, Question::Publish((0..count).map(said).collect()))
+}
+
+/// The numbers of what a batch has brought.
+fn numbers(world: &mut World, id: ConnectionId) -> Vec<usize> {
+    let bodies = world.bodies(id);
+    let number = |body: &String| body.split(' ').next().and_then(|it| it.parse().ok());
+    bodies.iter().map(|it| number(it).expect("a number")).collect()
+}
+
+#[test]
+fn a_batch_waits_for_who_reads_and_what_is_asked_meanwhile_does_not_wait_for_it() {
+    let mut world = World::new(|it| it.outbox_bytes_max = OUTBOX_BYTES_MAX);
+    let (slow, quick) = (world.subscriber("/topic/t"), world.subscriber("/topic/t"));
+    world.stall(slow);
+    let (count, question) = batch();
+    let answer = world.ask(question);
+    let mut asked_count = 0;
+    for ms in 0.. {
+        assert!(ms < 8_000, "it goes on as it is read");
+        answer_all(&mut world);
+        world.skip(Duration::from_millis(1));
+        world.take(slow, 2048);
+        if ms % 100 == 99 {
+            let listed = world.ask(Question::Connections { user: None, rows_max: 10 });
+            // The batch has its share first.
+            for _ in 0..10 {
+                world.answer_some();
+            }
+            assert_eq!(answered(&listed).count, 2);
+            asked_count += 1;
+        }
+        if let Ok(answer) = answer.try_recv() {
+            assert!(answer.count == count as u64 && answer.failure.is_none(), "{answer:?}");
+            assert!(count / 4 < ms, "{ms} ms: who reads 2 KiB in each was not waited for");
+            break;
+        }
+    }
+    assert!(1 < asked_count);
+    world.resume(slow);
+    for id in [slow, quick] {
+        assert!(numbers(&mut world, id).into_iter().eq(0..count));
+    }
+}
+
+#[test]
+fn a_batch_waits_two_seconds_for_who_does_not_read_and_then_without_end_for_nobody() {
+    let mut world = World::new(|it| it.outbox_bytes_max = OUTBOX_BYTES_MAX);
+    let (deaf, quick) = (world.subscriber("/topic/t"), world.subscriber("/topic/t"));
+    world.stall(deaf);
+    // It is behind because of others, and that is no matter of a short batch.
+    let (count, question) = batch();
+    let answer = world.ask(question);
+    let mut waited_ms = 0;
+    while answer.try_recv().is_err() {
+        assert!(waited_ms < 4_000);
+        answer_all(&mut world);
+        world.wait_ms(5);
+        waited_ms += 5;
+    }
+    assert!(2_000 <= waited_ms, "{waited_ms} ms");
+    assert!(numbers(&mut world, quick).into_iter().eq(0..count));
+    world.resume(deaf);
+    assert_eq!(world.closed(deaf).0, 4500);
 }

@@ -1,5 +1,6 @@
 //! How a shard lets its sessions go: a bounded share at a time, those that wait for receipts last.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ringway::metrics::CloseCode;
@@ -31,11 +32,11 @@ fn drain_all(world: &mut World) {
 }
 
 #[track_caller]
-fn assert_refused_and_closed(world: &mut World, id: ConnectionId) {
+fn assert_refused_and_closed(world: &mut World, id: ConnectionId, expected: u16) {
     let (code, said) = world.closed(id);
     let [Said::Stomp(error)] = &said[..] else { panic!("{said:?}") };
     let found = (&*error.command, error.header("receipt-id"), error.header("message"));
-    assert_eq!((code, found), (1012, ("ERROR", "owed", "relay-unknown")));
+    assert_eq!((code, found), (expected, ("ERROR", "owed", "relay-unknown")));
 }
 
 #[test]
@@ -101,7 +102,7 @@ fn a_receipt_that_cannot_be_given_any_more_becomes_a_refusal_before_the_close() 
     world.shard.handle_last_call();
     assert!(world.shard.owes_answers());
     world.drain();
-    assert_refused_and_closed(&mut world, id);
+    assert_refused_and_closed(&mut world, id, 1012);
     assert!(!world.shard.owes_answers());
     assert_eq!(world.counters().closed.of(CloseCode::Restart).get(), 1);
 }
@@ -135,4 +136,52 @@ fn one_turn_tells_and_closes_so_many_and_each_is_told_once_and_before_its_close(
         assert_eq!((code, &*notice.command), (1012, "MESSAGE"));
         assert!(notice.text().contains("ServerShutdownNotice"), "{notice:?}");
     }
+}
+
+#[test]
+fn at_the_deadline_receipts_become_refusals_too_and_each_is_told_when_to_come_back() {
+    let mut world = world(20, Duration::from_secs(60));
+    let remote = world.remote_destination();
+    let owing = world.session();
+    owe_receipt(&mut world, owing, &remote);
+    let others: Vec<ConnectionId> = (0..19).map(|_| world.session()).collect();
+    world.begin_drain();
+    world.reach_deadline();
+    assert_refused_and_closed(&mut world, owing, 1001);
+    let mut hints = BTreeSet::new();
+    for id in others {
+        let said = world.said(id);
+        let [Said::Close(1001, reason)] = &said[..] else { panic!("{said:?}") };
+        let (_, hint) = reason.split_once("; reconnect in ").expect("a hint");
+        hints.insert(hint.to_owned());
+    }
+    assert!(15 < hints.len(), "{hints:?}");
+    assert_eq!(world.counters().closed.of(CloseCode::GoingAway).get(), 20);
+}
+
+#[test]
+fn who_came_together_leaves_over_a_tenth_of_the_age() {
+    const COUNT: usize = 200;
+    let age_max = Duration::from_secs(50);
+    let mut world = World::new(|it| it.drain.connection_age_max = age_max);
+    let ids: Vec<ConnectionId> = (0..COUNT).map(|_| world.session()).collect();
+    let is_open = |world: &mut World, id| !world.said(id).iter().any(|it| is_close(it, 1012));
+    world.wait_ms(44_900);
+    let mut open: Vec<ConnectionId> =
+        ids.into_iter().filter(|it| is_open(&mut world, *it)).collect();
+    assert_eq!(open.len(), COUNT, "nobody leaves before nine tenths");
+    for tenth in 1..=10 {
+        world.wait_ms(500);
+        let before = open.len();
+        open.retain(|id| is_open(&mut world, *id));
+        let left = before - open.len();
+        assert!((5..=40).contains(&left), "{left} of {COUNT} in tenth {tenth}");
+    }
+    world.wait_ms(300);
+    open.retain(|id| is_open(&mut world, *id));
+    assert_eq!(open, []);
+}
+
+fn is_close(said: &Said, code: u16) -> bool {
+    matches!(said, Said::Close(found, _) if *found == code)
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringway::metrics::Rejected;
 use ringway::policy::auth::KeySet;
 use ringway::policy::auth::SigningKey;
 use ringway::policy::auth::Source;
@@ -19,8 +20,10 @@ use crate::tokens::connect;
 use crate::tokens::world;
 use crate::tokens::world_of;
 use crate::wire;
+use crate::wire::Said;
 use crate::wire::UPGRADE;
 use crate::wire::upgrade_with;
+use crate::world::HANDSHAKES_MAX;
 use crate::world::World;
 
 /// `OTHER_SECRET` as a JWK has it.
@@ -127,12 +130,15 @@ fn those_behind_the_others_are_turned_away_where_there_is_hardly_room() {
     }
     world.hold_connects(true);
     // As many as leave the server open to all, then one more.
-    let suspects: Vec<_> = (0..14).map(|_| connect(&mut world, &head, "token:a.b.c\n")).collect();
+    let suspects: Vec<_> = (0..15).map(|_| connect(&mut world, &head, "token:a.b.c\n")).collect();
     let signatures = world.counters().auth.signatures.get();
-    assert!(world.admit_one());
+    // Each is put behind the others first.
+    assert!(world.admit_one() && world.admit_one());
     assert_eq!(world.closed(suspects[0]).0, 1013);
     world.leave(suspects[0], 1013);
-    assert!(world.admit_one());
+    for _ in &suspects {
+        assert!(world.admit_one());
+    }
     assert_eq!(world.closed(suspects[1]).0, 1008, "there is room again");
     world.run_timer();
     assert_eq!(world.counters().auth.signatures.get(), signatures, "known by its hash");
@@ -147,6 +153,100 @@ fn an_address_whose_tokens_were_refused_comes_behind_the_others() {
     let order = answered(&mut world, &heads, &good);
     // Three are refused; from then on those of their address wait for the others.
     assert_eq!(order, [vec![0, 1, 0, 1, 0], vec![1; 8], vec![0; 7]].concat());
+}
+
+/// Somebody of this address who says this at once.
+fn newcomer(world: &mut World, address: [u8; 4], token: &str) -> ConnectionId {
+    let id = world.accept_from(address).expect("room");
+    let connect = wire::stomp("CONNECT", &format!("accept-version:1.2\ntoken:{token}\n"), b"");
+    world.send(id, &[UPGRADE.as_bytes(), &wire::text(&connect)].concat());
+    id
+}
+
+const BAD: [u8; 4] = [198, 51, 100, 7];
+const GOOD: [u8; 4] = [203, 0, 113, 9];
+
+/// A world that has refused tokens of `BAD` and has just let in one of `GOOD`.
+fn stormed(places: usize) -> (World, String) {
+    let mut world = world_of(places);
+    let good = token_of_key(&world, SECRET, "any");
+    for _ in 0..3 {
+        let id = newcomer(&mut world, BAD, "a.b.c");
+        assert_eq!(world.closed(id).0, 1008);
+        world.leave(id, 1008);
+    }
+    newcomer(&mut world, GOOD, &good);
+    (world, good)
+}
+
+#[test]
+fn newcomers_of_such_an_address_are_not_read_while_others_are_let_in() {
+    let (mut world, good) = stormed(64);
+    let bad = newcomer(&mut world, BAD, "a.b.c");
+    // It has a socket and nothing else; who comes later is served.
+    for _ in 0..10 {
+        world.skip(Duration::from_millis(40));
+        let id = newcomer(&mut world, GOOD, &good);
+        assert!(!world.said(id).is_empty() && world.said(bad).is_empty());
+    }
+    world.wait_ms(60);
+    assert_eq!(world.closed(bad).0, 1008, "it is calm");
+}
+
+#[test]
+fn newcomers_that_are_held_take_no_place_of_a_handshake_and_time_out_like_others() {
+    let (mut world, good) = stormed(16_000);
+    let held: Vec<_> =
+        (0..HANDSHAKES_MAX + 40).map(|_| newcomer(&mut world, BAD, "a.b.c")).collect();
+    let last = held[held.len() - 1];
+    let mut said = Vec::new();
+    let mut waited_ms = 0;
+    while said.is_empty() && waited_ms < 11_000 {
+        waited_ms += 40;
+        world.wait_ms(40);
+        newcomer(&mut world, GOOD, &good);
+        said = world.said(last);
+    }
+    assert!(10_000 <= waited_ms, "{waited_ms}");
+    assert!(matches!(said[..], [Said::Http(408, _)]), "{said:?}");
+}
+
+#[test]
+fn newcomers_that_are_held_are_turned_away_where_there_is_hardly_room() {
+    let (mut world, good) = stormed(32);
+    // One is in; two of 32 places are for others.
+    let held: Vec<_> = (0..30).map(|_| newcomer(&mut world, BAD, "a.b.c")).collect();
+    let (turned_away, kept) = held.split_at(2);
+    for id in turned_away {
+        let said = world.said(*id);
+        let retries = |text: &str| text.contains("Retry-After: 5\r\n");
+        assert!(matches!(&said[..], [Said::Http(503, text)] if retries(text)));
+    }
+    assert!(kept.iter().all(|id| world.said(*id).is_empty()));
+    let rejected = world.counters().rejected.of(Rejected::Connections).get();
+    assert_eq!(rejected, 2);
+    let id = newcomer(&mut world, GOOD, &good);
+    assert!(matches!(world.said(id)[..], [Said::Http(101, _), Said::Stomp(_)]));
+    // Once it is calm the others hear of their tokens.
+    world.wait_ms(60);
+    assert_eq!(world.closed(kept[1]).0, 1008);
+}
+
+#[test]
+fn every_so_often_a_newcomer_that_is_held_has_its_turn() {
+    let (mut world, good) = stormed(2_000);
+    let mut held: Vec<_> = (0..4).map(|_| newcomer(&mut world, BAD, "a.b.c")).collect();
+    let mut answered_after = Vec::new();
+    for count in 1..=256 {
+        newcomer(&mut world, GOOD, &good);
+        let is_first_answered = held.first().is_some_and(|id| !world.said(*id).is_empty());
+        if is_first_answered {
+            answered_after.push(count);
+            held.remove(0);
+        }
+    }
+    // Each 32nd turn, and of two of these one is that of a CONNECT that was read before.
+    assert_eq!(answered_after, [29, 93, 157, 221]);
 }
 
 /// A session whose token is by the key called "old", the only one there is.

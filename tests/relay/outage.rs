@@ -15,7 +15,6 @@ use tungstenite::Message;
 use crate::support::Client;
 use crate::support::Driver;
 use crate::support::PATIENCE;
-use crate::support::ask;
 use crate::support::on_each_driver;
 use crate::world::Proxy;
 use crate::world::Redis;
@@ -24,6 +23,7 @@ use crate::world::await_true;
 
 on_each_driver!(
     a_server_that_starts_without_redis_serves_and_becomes_up,
+    health_stays_200_while_redis_is_killed,
     what_was_never_written_waits_in_order_and_goes_out,
     what_was_written_and_not_answered_is_refused_and_not_said_again,
     a_client_that_does_not_read_never_keeps_the_server_from_reading_redis,
@@ -44,10 +44,7 @@ fn a_server_that_starts_without_redis_serves_and_becomes_up(driver: Driver) {
     let (mut redis, setting) = absent();
     let server = Ringway::start_early(driver, &[&setting]);
     server.await_degraded();
-    for page in ["liveness", "readiness"] {
-        let request = format!("GET /actuator/health/{page} HTTP/1.1\r\nHost: edge.test\r\n\r\n");
-        assert_eq!(ask(server.public, &request).status, 200, "{page}");
-    }
+    server.assert_health([(200, "UP"), (200, "DEGRADED"), (200, "DEGRADED")]);
     let mut client = Client::session(&server, "alice");
     client.send("SUBSCRIBE|id:s|destination:/topic/room.1|receipt:later||^@");
     client.assert_open();
@@ -57,6 +54,24 @@ fn a_server_that_starts_without_redis_serves_and_becomes_up(driver: Driver) {
     server.await_up();
     client.publish("/topic/room.1", "heard");
     client.expect("s", "heard");
+}
+
+fn health_stays_200_while_redis_is_killed(driver: Driver) {
+    let mut redis = Redis::plain();
+    let server = Ringway::start(driver, &[&redis.setting()]);
+    let is_up = [(200, "UP"); 3];
+    server.assert_health(is_up);
+    for _ in 0..2 {
+        redis.kill();
+        server.await_degraded();
+        server.assert_health([(200, "UP"), (200, "DEGRADED"), (200, "DEGRADED")]);
+        assert_eq!(server.health()["components"]["shards"]["status"], "UP");
+        // Who comes now is taken.
+        Client::session(&server, "alice").assert_open();
+        redis.restart();
+        server.await_up();
+        server.assert_health(is_up);
+    }
 }
 
 #[test]

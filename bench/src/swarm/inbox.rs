@@ -21,6 +21,10 @@ pub enum Incoming<'a> {
     Closed(&'a str),
 }
 
+/// What the end of a connection begins with whose upgrade the server has answered with a status
+/// other than 101.
+pub(super) const REFUSED_UPGRADE: &str = "the upgrade was refused";
+
 /// Why bytes could not be taken.
 #[derive(Debug)]
 pub enum Trouble {
@@ -168,7 +172,7 @@ fn check_head(head: &[u8], rest: &[u8], accept: &str) -> Result<(), Trouble> {
     let status = lines.next().unwrap_or_default();
     if status.split(' ').nth(1) != Some("101") {
         let body = preview(rest);
-        return Err(Trouble::Server(format!("the upgrade was refused: {status} {body}")));
+        return Err(Trouble::Server(format!("{REFUSED_UPGRADE}: {status} {body}")));
     }
     let mut accepted = false;
     for line in lines {

@@ -34,6 +34,7 @@ use crate::swarm::Connection;
 use crate::swarm::Inbox;
 use crate::swarm::Incoming;
 use crate::swarm::Swarm;
+use crate::swarm::inbox::REFUSED_UPGRADE;
 use crate::swarm::stream::Stream;
 use crate::url::Url;
 
@@ -274,8 +275,9 @@ impl<'a> Queue<'a> {
         Ok(Some(step))
     }
 
-    /// What comes of a client that must be refused: the end of its connection after the upgrade is
-    /// what is wanted, and whatever the server says before it is not looked at.
+    /// What comes of a client that must be refused: a status that refuses its upgrade, or the end
+    /// of its connection after it, is what is wanted. What the server says before the end is not
+    /// looked at.
     fn step_rejected(
         &mut self,
         position: usize,
@@ -285,7 +287,7 @@ impl<'a> Queue<'a> {
     ) -> Option<Option<Step>> {
         let is_upgraded = attempt.stage != Stage::Upgrading;
         match incoming {
-            Incoming::Closed(_) if is_upgraded => {
+            Incoming::Closed(why) if is_upgraded || why.starts_with(REFUSED_UPGRADE) => {
                 self.attempts[position] = None;
                 self.under_way_count -= 1;
                 self.opened.refused_count += 1;

@@ -32,6 +32,8 @@ use crate::proto::stomp::Version;
 /// Longest `idempotency-key` with its user: a store keeps both in an index.
 const KEY_BYTES_MAX: usize = 1024;
 
+/// Messages that answer a SUBSCRIBE below `/app/` that does not say how many.
+const ONCE: u32 = 50;
 /// Most messages of `history`.
 const REPLAY_COUNT_MAX: u32 = 10_000;
 
@@ -113,7 +115,9 @@ impl Session {
         let receipt = self.receipt_of(frame, context)?;
         self.check_right(Action::Subscribe, destination, context)?;
         let interest = context.router.resolve_subscribe(destination, &self.user)?;
-        let replay = replay_of(frame)?;
+        // Nothing is live below `/app/`.
+        let is_once = destination.starts_with("/app/");
+        let replay = replay_of(frame)?.or(is_once.then_some(Replay::Last(ONCE)));
         if replay.is_some() && matches!(interest, Interest::Pattern(_)) {
             let text = "a pattern has no history; subscribe to one destination";
             return Err(Refusal::new(Code::BadHistory, text).into());
@@ -149,6 +153,7 @@ impl Session {
             version: self.version,
             receipt,
             replay,
+            is_once,
         }));
         if is_late {
             self.warn(shown_id.unwrap_or(""), context.now, out);

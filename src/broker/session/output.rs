@@ -63,6 +63,8 @@ pub struct Subscribe {
     pub receipt: Option<Box<str>>,
     /// What it wants of the history before it is live.
     pub replay: Option<Replay>,
+    /// That is all that it gets: it ends with its answer.
+    pub is_once: bool,
 }
 
 /// What a SUBSCRIBE wants of the history.

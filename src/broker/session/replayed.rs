@@ -1,4 +1,4 @@
-//! What becomes of a subscription when its replay has caught up.
+//! What becomes of a subscription when its replay has caught up, or was all that it wanted.
 
 use crate::broker::session::Output;
 use crate::broker::session::Session;
@@ -21,6 +21,19 @@ impl Session {
                 out.push(Output::Unsubscribe(replaying));
             }
             None => out.push(Output::Unsubscribe(live)),
+        }
+    }
+
+    /// A subscription that is answered once has its answer.
+    pub fn handle_answered_once(
+        &mut self,
+        id: &str,
+        replaying: SubscriptionKey,
+        out: &mut Vec<Output>,
+    ) {
+        if self.subscriptions.get(id).is_some_and(|it| it.key == Some(replaying)) {
+            self.subscriptions.remove(id);
+            out.push(Output::Unsubscribe(replaying));
         }
     }
 }

@@ -48,8 +48,11 @@ pub(crate) fn upgrade_head(lines: &str) -> String {
 pub(crate) fn ask(address: SocketAddr, request: &str) -> Response {
     let mut stream = TcpStream::connect(address).expect("the listener accepts");
     stream.set_read_timeout(Some(PATIENCE)).expect("a fresh socket takes options");
-    stream.write_all(request.as_bytes()).expect("the socket takes a small request");
-    read_response(&mut stream).unwrap_or_else(|| panic!("no answer to {request:?}"))
+    stream.write_all(request.as_bytes()).expect("the socket takes it");
+    read_response(&mut stream).unwrap_or_else(|| {
+        let start: String = request.chars().take(1_000).collect();
+        panic!("no answer to {start:?}")
+    })
 }
 
 /// Reads one answer and nothing past it; `None` when the stream ends or fails before one is whole.

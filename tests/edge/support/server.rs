@@ -99,6 +99,29 @@ impl Server {
         stream
     }
 
+    /// Asserts what both listeners say of liveness, readiness and the whole, as status and word,
+    /// and that `ringway healthcheck` goes by the first.
+    #[track_caller]
+    pub(crate) fn assert_health(&self, expected: [(u16, &str); 3]) {
+        for address in [self.public, self.admin] {
+            let paths = ["/liveness", "/readiness", ""];
+            for (path, (status, word)) in paths.into_iter().zip(expected) {
+                let request = format!(
+                    "GET /actuator/health{path} HTTP/1.1\r\nHost: localhost\r\n\
+                     Connection: close\r\n\r\n"
+                );
+                let answer = ask(address, &request);
+                let body: Value = serde_json::from_str(&answer.body).expect("health is JSON");
+                let said = (answer.status, body["status"].as_str().unwrap_or_default());
+                assert_eq!(said, (status, word), "{path} on {address}: {body}");
+            }
+        }
+        let url = format!("http://{}/actuator/health/liveness", self.admin);
+        let mut check = program();
+        let status = check.args(["healthcheck", "--url", &url]).status().expect("it starts");
+        assert_eq!(status.success(), expected[0].0 == 200);
+    }
+
     /// Sums the series called `name` whose labels contain `label`; 0 when there is none yet.
     pub(crate) fn metric(&self, name: &str, label: &str) -> f64 {
         let page = ask(self.admin, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
@@ -135,7 +158,13 @@ impl Server {
         if let Some(line) = self.seen.iter().find(|line| line.contains(text)) {
             return line.clone();
         }
-        let deadline = Instant::now() + PATIENCE;
+        self.await_next_line(text, PATIENCE)
+    }
+
+    /// The same for a line that it has not shown yet, and that may take longer.
+    #[track_caller]
+    pub(crate) fn await_next_line(&mut self, text: &str, patience: Duration) -> String {
+        let deadline = Instant::now() + patience;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(line) = self.output.recv_timeout(left) else {

@@ -4,6 +4,8 @@ mod clients;
 mod mail;
 mod options;
 
+pub(crate) use options::HANDSHAKES_MAX;
+
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use ringway::shard::Ask;
 use ringway::shard::ConnectionId;
 use ringway::shard::Identity;
 use ringway::shard::Left;
+use ringway::shard::Newcomer;
 use ringway::shard::Notice;
 use ringway::shard::Options;
 use ringway::shard::Question;
@@ -58,6 +61,7 @@ struct Peer {
     is_upgraded: bool,
     /// Bytes sent that the shard has no credit to read.
     unread: Vec<u8>,
+    is_held: bool,
     is_stalled: bool,
     in_flight: Option<Batch>,
     is_write_ended: bool,
@@ -161,9 +165,14 @@ impl World {
 
     /// Somebody connects; `None` when the shard refuses the socket.
     pub(crate) fn accept(&mut self) -> Option<ConnectionId> {
-        let address = ([192, 0, 2, 1], 4000).into();
-        let id = self.shard.handle_opened(self.now(), address)?;
-        self.peers.insert(id, Peer::default());
+        self.accept_from([192, 0, 2, 1])
+    }
+
+    /// Somebody connects from this address.
+    pub(crate) fn accept_from(&mut self, address: [u8; 4]) -> Option<ConnectionId> {
+        let id = self.shard.handle_opened(self.now(), (address, 4000).into())?;
+        let is_held = self.shard.holds(self.now, id);
+        self.peers.insert(id, Peer { is_held, ..Peer::default() });
         self.carry();
         Some(id)
     }
@@ -237,6 +246,12 @@ impl World {
         self.carry();
     }
 
+    /// The time of the drain is over.
+    pub(crate) fn reach_deadline(&mut self) {
+        self.shard.handle_deadline(self.now());
+        self.carry();
+    }
+
     /// The server begins to let its sessions go.
     pub(crate) fn begin_drain(&mut self) {
         self.health.drain();
@@ -305,6 +320,17 @@ impl World {
     fn carry(&mut self) {
         loop {
             self.carry_output();
+            while let Some(newcomer) = self.shard.next_newcomer(self.now) {
+                let (Newcomer::Read(id) | Newcomer::TurnAway(id, _)) = newcomer;
+                let peer = self.peers.get_mut(&id).expect("a newcomer");
+                peer.is_held = false;
+                if let Newcomer::TurnAway(_, answer) = newcomer {
+                    peer.unread.clear();
+                    peer.heard = answer;
+                    peer.is_gone = true;
+                    self.shard.handle_closed(self.now(), id);
+                }
+            }
             let is_read = self.shard.has_credit(self.now) && self.read_one();
             let is_admitted = !self.holds_connects && self.shard.admit_next(self.now());
             if !is_read && !is_admitted {
@@ -320,7 +346,8 @@ impl World {
         let now = self.now();
         let shard = &self.shard;
         let mut waiting = (self.peers.iter_mut())
-            .filter(|(id, it)| !it.unread.is_empty() && shard.read_pause(now, **id).is_none());
+            .filter(|(_, it)| !it.unread.is_empty() && !it.is_held)
+            .filter(|(id, _)| shard.read_pause(now, **id).is_none());
         let Some((&id, peer)) = waiting.next() else { return false };
         let mut bytes = std::mem::take(&mut peer.unread);
         self.shard.handle_bytes(self.now(), id, &mut bytes);

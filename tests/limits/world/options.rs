@@ -13,6 +13,9 @@ use ringway::shard::Admission;
 use ringway::shard::DrainOptions;
 use ringway::shard::Options;
 
+/// Connections that shake hands at the same time.
+pub(crate) const HANDSHAKES_MAX: usize = 4096;
+
 /// The defaults of the settings, where a test does not say otherwise.
 pub(super) fn defaults() -> Options {
     Options {
@@ -49,7 +52,7 @@ pub(super) fn defaults() -> Options {
         ping_interval: Duration::from_secs(60),
         pong_timeout: Duration::from_secs(30),
         connections_max: 20_000,
-        handshakes_max: 4096,
+        handshakes_max: HANDSHAKES_MAX,
         outbox_bytes_max: 512 << 10,
         outbox_timeout: Duration::from_secs(10),
         outbox_total_bytes_max: 256 << 20,
