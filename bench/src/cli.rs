@@ -116,6 +116,9 @@ pub enum Command {
     RedisFanout(Scene),
     /// All clients lose their connections and come back at once.
     Storm(Scene),
+    /// All clients come at once and ask for the last messages of their rooms: time until the last
+    /// has them, and reads of the store.
+    ReplayStorm(Scene),
     /// Some subscribers stop reading: what do the others feel?
     Slow(Scene),
     /// The server is told to end while messages flow.
@@ -182,6 +185,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<bool> {
         Command::Users(scene) => built_in_scene(Scenario::Users, scene),
         Command::RedisFanout(scene) => built_in_scene(Scenario::RedisFanout, scene),
         Command::Storm(scene) => built_in_scene(Scenario::Storm, scene),
+        Command::ReplayStorm(scene) => built_in_scene(Scenario::ReplayStorm, scene),
         Command::Slow(scene) => built_in_scene(Scenario::Slow, scene),
         Command::Drain(scene) => built_in_scene(Scenario::Drain, scene),
         Command::Soak(scene) => built_in_scene(Scenario::Soak, scene),

@@ -160,6 +160,7 @@ fn run_one(
     stage.live.phase("starting the server");
     let mut server = Server::start(&subject.name, &plan.place, here, stage.program)?;
     plan.place.url = server.url.to_string();
+    plan.place.admin = server.admin().map(|it| it.to_string());
     plan.place.server_pid = Some(server.pid());
     told.server.clone_from(&server.command);
     (told.version, told.driver) = server.version_and_driver();

@@ -121,6 +121,12 @@ impl Server {
         self.child.id()
     }
 
+    /// Its admin listener, where it has told of one.
+    #[must_use]
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
     /// Makes a clear error of a server that has ended.
     ///
     /// # Errors
@@ -238,7 +244,12 @@ fn word_after<'a>(line: &'a str, before: &str) -> Option<&'a str> {
     rest.split_whitespace().next()
 }
 
-fn http_get(address: SocketAddr, path: &str) -> anyhow::Result<String> {
+/// The body that a GET is answered with.
+///
+/// # Errors
+///
+/// Nobody answers, or not with 200.
+pub fn http_get(address: SocketAddr, path: &str) -> anyhow::Result<String> {
     let timeout = Duration::from_secs(5);
     let mut stream = TcpStream::connect_timeout(&address, timeout)?;
     stream.set_read_timeout(Some(timeout))?;

@@ -62,6 +62,9 @@ pub struct Outcome {
     pub series: Vec<Slice>,
     /// Seconds after the start of measuring at which the server was told to end.
     pub told_to_end_at: Option<f64>,
+    /// How often the store of the server was read in the measured part.
+    #[serde(default)]
+    pub store_reads: Option<u64>,
 }
 
 /// How many of each thing.
@@ -84,6 +87,9 @@ pub struct Counts {
     /// Clients of a storm that were refused, as they must be.
     #[serde(default)]
     pub refused: u64,
+    /// Messages of the history that clients of a storm were given.
+    #[serde(default)]
+    pub replayed: u64,
     /// Deliveries that closed clients lack from before their end.
     pub lost_at_close: u64,
     /// Clients that stopped reading.
@@ -159,7 +165,7 @@ impl Outcome {
         let mut metrics = Metrics::default();
         match plan.scenario {
             Scenario::Idle => self.add_idle(&mut metrics),
-            Scenario::Storm => self.add_storm(&mut metrics),
+            Scenario::Storm | Scenario::ReplayStorm => self.add_storm(&mut metrics),
             Scenario::Echo => self.add_traffic(plan, "message", &mut metrics),
             Scenario::Fanout
             | Scenario::Rooms
@@ -210,6 +216,10 @@ impl Outcome {
         metrics.add("p50 until ready", "ms", Some(ready.p50_us / 1000.0), Better::Lower);
         metrics.add("p99 until ready", "ms", Some(ready.p99_us / 1000.0), Better::Lower);
         metrics.add("failed attempts", "", Some(self.counts.failures as f64), Better::Lower);
+        let replayed = (self.counts.replayed != 0).then_some(self.counts.replayed as f64);
+        metrics.add("messages replayed", "", replayed, Better::Neither);
+        let reads = self.store_reads.map(|it| it as f64);
+        metrics.add("reads of the store", "", reads, Better::Lower);
         let refused = (self.counts.refused != 0).then_some(self.counts.refused as f64);
         metrics.add("refused, as they must be", "", refused, Better::Neither);
     }

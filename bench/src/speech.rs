@@ -210,6 +210,10 @@ impl Speech {
                         Ok(Step { heart_beats: Some(beats), ..self.subscribe(client) })
                     }
                     b"RECEIPT" if frame.header("receipt-id") == Some(b"subscribed") => {
+                        anyhow::ensure!(
+                            frame.header("recovered") != Some(b"false"),
+                            "not all of the history was there"
+                        );
                         Ok(Step { stage: Stage::Ready, ..Step::default() })
                     }
                     b"MESSAGE" => Ok(wait),
@@ -226,7 +230,7 @@ impl Speech {
         let destination = self.of_room(&self.words.subscribe, room, client.number, &[]);
         let mut text = Vec::new();
         match self.words.dialect {
-            Dialect::Stomp => stomp::encode_subscribe(&destination, &mut text),
+            Dialect::Stomp => stomp::encode_subscribe(&destination, self.words.history, &mut text),
             Dialect::Plain => text = unescape(&destination).into_bytes(),
         }
         let is_confirmed =

@@ -147,8 +147,10 @@ pub fn encode_connect(
 }
 
 /// Appends a SUBSCRIBE with id 0 that asks for the receipt `subscribed`.
-pub fn encode_subscribe(destination: &str, output: &mut Vec<u8>) {
-    let text = format!("SUBSCRIBE\nid:0\ndestination:{destination}\nreceipt:subscribed\n\n\0");
+pub fn encode_subscribe(destination: &str, history: u32, output: &mut Vec<u8>) {
+    let history = if history == 0 { String::new() } else { format!("history:{history}\n") };
+    let text =
+        format!("SUBSCRIBE\nid:0\ndestination:{destination}\n{history}receipt:subscribed\n\n\0");
     output.extend_from_slice(text.as_bytes());
 }
 
@@ -221,7 +223,7 @@ mod tests {
         encode_send("/app/room.1", Some(7), b"a\0b", &mut sent);
         check(&sent, Ok(("SEND", "a\0b")));
         sent.clear();
-        encode_subscribe("/topic/room.1", &mut sent);
+        encode_subscribe("/topic/room.1", 0, &mut sent);
         check(&sent, Ok(("SUBSCRIBE", "")));
         sent.clear();
         encode_connect("localhost", 0, &[], &mut sent);

@@ -83,6 +83,9 @@ pub struct Opened {
     pub failures: BTreeMap<String, u64>,
     /// Clients that were refused, as they must be.
     pub refused_count: u64,
+    /// Messages that came before their subscription was confirmed.
+    #[serde(default)]
+    pub replayed_count: u64,
 }
 
 /// How it goes, at the end of a slice of time.

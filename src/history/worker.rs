@@ -178,7 +178,8 @@ impl Worker {
     /// Tries to reach the store.
     fn open(&mut self) -> bool {
         let now_ms = (self.surroundings.unix_ms)();
-        match self.store.open(now_ms) {
+        let opened = self.store.open(now_ms).and_then(|it| self.probe().map(|()| it));
+        match opened {
             Ok(opened) => {
                 self.backoff = BACKOFF_MIN;
                 self.is_up = true;
@@ -202,6 +203,31 @@ impl Worker {
                 false
             }
         }
+    }
+
+    /// Stores again what it was lost with, which may be what it was lost for: one that opens and
+    /// takes nothing, such as on a full disk, is away.
+    fn probe(&mut self) -> Result<(), Error> {
+        let count = self.commit_count();
+        let batch: Vec<_> = self.records.iter().take(count).map(|(_, it)| Arc::clone(it)).collect();
+        if batch.is_empty() {
+            return Ok(());
+        }
+        match self.store.append(&batch) {
+            // What is to blame is found when it is stored, which changes nothing for the others.
+            Ok(()) | Err(Error::Rejected(_)) => Ok(()),
+            Err(error @ Error::Away(_)) => Err(error),
+        }
+    }
+
+    /// How many make the next transaction.
+    fn commit_count(&self) -> usize {
+        let mut bytes = 0;
+        let fits = |(_, it): &&(usize, Arc<Publication>)| {
+            bytes += it.body().len();
+            bytes <= COMMIT_BYTES_MAX
+        };
+        self.records.iter().take(COMMIT_COUNT_MAX).take_while(fits).count().max(1)
     }
 
     /// The store has failed: what was collected is kept for when it is back.
@@ -266,12 +292,7 @@ impl Worker {
     /// Stores what was collected, in transactions of some.
     fn commit(&mut self) {
         while self.is_up && !self.records.is_empty() {
-            let mut bytes = 0;
-            let fits = |(_, it): &&(usize, Arc<Publication>)| {
-                bytes += it.body().len();
-                bytes <= COMMIT_BYTES_MAX
-            };
-            let count = self.records.iter().take(COMMIT_COUNT_MAX).take_while(fits).count().max(1);
+            let count = self.commit_count();
             match self.append(count) {
                 Ok(()) => {}
                 Err(Error::Rejected(_)) if 1 < count => {
@@ -558,7 +579,23 @@ mod tests {
         assert!(!world.worker.is_up);
         assert!(world.worker.open());
         world.turn();
-        world.check(&["open", "append 3"], &["Up", "Committed(3)"]);
+        world.check(&["open", "append 3", "append 3"], &["Up", "Committed(3)"]);
+    }
+
+    #[test]
+    fn a_store_that_opens_and_takes_nothing_is_away() {
+        let mut world = world();
+        world.send(1..=3);
+        for mood in ["away", "", "away", "away"] {
+            world.moods.send(mood).unwrap();
+        }
+        world.turn();
+        world.check(&["append 3"], &["Down"]);
+        assert!(!world.worker.open());
+        world.check(&["open", "append 3"], &[]);
+        assert!(!world.worker.open());
+        world.check(&["open"], &[]);
+        assert!(world.worker.open() && world.worker.is_up);
     }
 
     #[test]

@@ -12,6 +12,9 @@
 #[path = "../history/world.rs"]
 #[expect(dead_code, reason = "the tests of the history use the rest")]
 mod databases;
+#[path = "../history/disk.rs"]
+#[expect(dead_code, reason = "the tests of the history fill disks")]
+mod disk;
 #[path = "../edge/support/mod.rs"]
 #[expect(dead_code, unused_imports, unused_macros, reason = "the tests of the edge use the rest")]
 mod support;

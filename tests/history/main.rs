@@ -5,6 +5,7 @@
     reason = "a peer of the server has clocks, threads and an environment of its own"
 )]
 
+mod disk;
 #[path = "../edge/support/mod.rs"]
 #[expect(dead_code, unused_imports, unused_macros, reason = "the tests of the edge use the rest")]
 mod support;
@@ -15,8 +16,10 @@ mod world;
 mod relay;
 
 mod archive;
+mod draining;
 mod ends;
 mod fleet;
+mod full;
 mod guarded;
 mod migrate;
 mod once;

@@ -19,6 +19,7 @@ use rustix::process::Signal;
 use tempfile::NamedTempFile;
 use tempfile::TempDir;
 
+use crate::disk::Disk;
 use crate::support::Client;
 use crate::support::Driver;
 use crate::support::Frame;
@@ -175,6 +176,8 @@ pub(crate) struct MariaDb {
     child: Option<Child>,
     folder: TempDir,
     port: u16,
+    /// Where its data is, if not on everybody's disk.
+    disk: Option<Disk>,
     /// What it is told besides.
     arguments: Vec<String>,
 }
@@ -185,7 +188,7 @@ impl MariaDb {
         fs::create_dir(folder.path().join("data")).expect("the folder takes folders");
         // It lets everybody in: the tables of users are not there.
         let arguments = vec!["--skip-grant-tables".to_owned()];
-        let mariadb = Self { child: None, folder, port: 0, arguments };
+        let mariadb = Self { child: None, folder, port: 0, disk: None, arguments };
         mariadb.set_init("");
         mariadb.started()
     }
@@ -199,18 +202,38 @@ impl MariaDb {
         let mut bootstrap = Command::new("mariadbd");
         bootstrap.args(["--no-defaults", "--bootstrap", "--user=root"]);
         bootstrap.arg(format!("--datadir={}", data(folder.path())));
-        bootstrap.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let log = folder.path().join("bootstrap");
+        let errors = File::create(&log).expect("the folder takes files");
+        bootstrap.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(errors);
         let mut bootstrap = bootstrap.spawn().expect("mariadbd is installed");
         let mut input = bootstrap.stdin.take().expect("piped above");
         let script = format!("CREATE DATABASE mysql;\nUSE mysql;\n{tables}");
         input.write_all(script.as_bytes()).expect("it reads its tables");
         drop(input);
-        assert!(bootstrap.wait().expect("our child can be waited for").success());
+        let done = bootstrap.wait().expect("our child can be waited for");
+        assert!(done.success(), "{}", fs::read_to_string(log).unwrap_or_default());
         let arguments = [("cert", certificate), ("key", key)];
         let arguments = arguments.map(|(name, path)| format!("--ssl-{name}={}", path.display()));
-        let mariadb = Self { child: None, folder, port: 0, arguments: arguments.into() };
+        let mariadb =
+            Self { child: None, folder, port: 0, disk: None, arguments: arguments.into() };
         mariadb.set_init(init);
         mariadb.started()
+    }
+
+    /// One on a disk of its own.
+    pub(crate) fn start_on(disk: Disk) -> Self {
+        let folder = tempfile::tempdir().expect("there is room for a folder");
+        let arguments =
+            ["--skip-grant-tables", "--innodb-log-file-size=8M", "--innodb-autoextend-increment=1"];
+        let arguments = arguments.map(str::to_owned).into();
+        let mariadb = Self { child: None, folder, port: 0, disk: Some(disk), arguments };
+        mariadb.set_init("");
+        mariadb.started()
+    }
+
+    /// Frees what of its disk was taken.
+    pub(crate) fn make_room(&self) {
+        self.disk.as_ref().expect("it was started on one").make_room();
     }
 
     /// Statements that it runs with each start; each stands on its line.
@@ -255,13 +278,15 @@ impl MariaDb {
         let path = self.folder.path();
         let log = File::options().create(true).append(true).open(path.join("log"));
         let log = log.expect("the folder takes files");
-        let mut command = Command::new("mariadbd");
+        let own = self.disk.as_ref().map(|it| it.program("mariadbd"));
+        let mut command = own.unwrap_or_else(|| Command::new("mariadbd"));
+        let data = self.disk.as_ref().map_or_else(|| path.join("data"), Disk::path);
         // It makes its own files.
         command.args(["--no-defaults", "--user=root", "--bind-address=127.0.0.1"]);
         command.args(&self.arguments);
         command.args(["--innodb-flush-log-at-trx-commit=1", "--innodb-buffer-pool-size=32M"]);
         command.arg(format!("--port={}", self.port));
-        command.arg(format!("--datadir={}", data(path)));
+        command.arg(format!("--datadir={}", data.display()));
         command.arg(format!("--socket={}", path.join("socket").display()));
         command.arg(format!("--pid-file={}", path.join("pid").display()));
         command.arg(format!("--init-file={}", path.join("init.sql").display()));

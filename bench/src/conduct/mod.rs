@@ -13,6 +13,7 @@ use rustix::process::Pid;
 use rustix::process::Signal;
 
 use crate::clock;
+use crate::launch;
 use crate::live::Live;
 use crate::measure::Reading;
 use crate::measure::Usage;
@@ -86,7 +87,7 @@ impl Run<'_, '_> {
         outcome.memory_ready = self.watch.memory()?;
         verdict::add_opened(&mut outcome, &opened);
         let has_warm_up = match plan.scenario {
-            Scenario::Idle | Scenario::Storm => false,
+            Scenario::Idle | Scenario::Storm | Scenario::ReplayStorm => false,
             Scenario::Echo
             | Scenario::Fanout
             | Scenario::Rooms
@@ -102,12 +103,15 @@ impl Run<'_, '_> {
             generators.tell(&Order::WarmUp { at_ns })?;
             self.await_warm_up(&mut generators)?;
         }
+        let reads_before = self.store_reads()?;
         let started_at = clock::now() + self.lead();
         let start = Reading::take(&self.watch, &pids)?.beginning_at(started_at);
         generators.tell(&Order::Go { at_ns: clock::to_shared_ns(started_at) })?;
         let mut course = Course::new(started_at, plan.tick());
         let finished = self.watch_over(&mut generators, &mut course, &mut outcome)?;
         std::thread::sleep(REST);
+        let reads = self.store_reads()?.zip(reads_before);
+        outcome.store_reads = reads.map(|(after, before)| after.saturating_sub(before));
         let ended_ns = finished.iter().map(|it| it.at_ns).max().unwrap_or(0);
         let work_ended_at = clock::from_shared_ns(ended_ns).max(started_at);
         let end = Reading::take(&self.watch, &pids);
@@ -126,6 +130,19 @@ impl Run<'_, '_> {
         outcome.work_out(plan);
         self.stage.live.end();
         Ok(outcome)
+    }
+
+    /// How often the store of the server was read, where somebody is asked for it and says so.
+    fn store_reads(&self) -> anyhow::Result<Option<u64>> {
+        let Some(admin) = &self.plan.place.admin else { return Ok(None) };
+        if self.plan.scenario != Scenario::ReplayStorm {
+            return Ok(None);
+        }
+        let text = launch::http_get(admin.parse()?, "/metrics")?;
+        let sum = text.lines().filter_map(|it| it.strip_prefix("websocket_history_reads_total"));
+        let values = sum.filter_map(|it| it.split_whitespace().next_back()?.parse::<f64>().ok());
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+        Ok(values.map(|it| it as u64).reduce(|a, b| a + b))
     }
 
     fn lead(&self) -> Duration {

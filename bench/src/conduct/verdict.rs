@@ -14,6 +14,13 @@ use crate::wire::Part;
 /// A generator that was later than this with its messages, in microseconds, is told of.
 const LAG_US_MAX: f64 = 1000.0;
 
+/// A crowd costs the store at most so many reads of each room.
+const READS_MAX: u64 = 5;
+
+fn has_storm(plan: &Plan) -> bool {
+    matches!(plan.scenario, Scenario::Storm | Scenario::ReplayStorm)
+}
+
 /// Adds how the opening went.
 pub fn add_opened(outcome: &mut Outcome, opened: &[Opened]) {
     let mut ready = Latencies::default();
@@ -93,6 +100,7 @@ fn add_parts(outcome: &mut Outcome, plan: &Plan, parts: Vec<Part>) {
             *outcome.failures.entry(why.clone()).or_default() += count;
         }
         counts.refused += part.storm.refused_count;
+        counts.replayed += part.storm.replayed_count;
         if outcome.first_trouble.is_none() {
             outcome.first_trouble = part.first_trouble;
         }
@@ -104,7 +112,7 @@ fn add_parts(outcome: &mut Outcome, plan: &Plan, parts: Vec<Part>) {
     outcome.confirmed = confirmed;
     outcome.closed_after = closed_after;
     outcome.lag = lag;
-    if plan.scenario == Scenario::Storm {
+    if has_storm(plan) {
         outcome.counts.ready = 0;
         add_opened(outcome, &storm);
     }
@@ -136,10 +144,18 @@ fn faults(outcome: &Outcome, plan: &Plan) -> Vec<String> {
     told(counts.silences, "silences of more than two heart-beats");
     told(counts.failures, "failed attempts to connect");
     let clients = plan.load.connections as u64;
-    if plan.scenario == Scenario::Storm {
+    if has_storm(plan) {
         told(clients.saturating_sub(counts.ready), "clients were not ready in the end");
         let rejected = plan.load.rejected as u64;
         told(rejected.saturating_sub(counts.refused), "rejected tokens were not refused");
+    }
+    if plan.scenario == Scenario::ReplayStorm {
+        let expected = clients * u64::from(plan.words.history);
+        told(expected.saturating_sub(counts.replayed), "messages of the history were not given");
+        told(counts.replayed.saturating_sub(expected), "messages more than the history has");
+        let reads = outcome.store_reads.unwrap_or(0);
+        let most = READS_MAX * plan.rooms_count() as u64;
+        told(reads.saturating_sub(most), &format!("reads of the store more than {most}"));
     }
     if !ends {
         told(counts.closings - counts.slow_closed.min(counts.closings), "connections closed");

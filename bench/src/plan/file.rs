@@ -25,6 +25,7 @@ pub fn built_in(scenario: Scenario) -> &'static str {
         Scenario::Users => include_str!("../../scenarios/users.toml"),
         Scenario::RedisFanout => include_str!("../../scenarios/redis-fanout.toml"),
         Scenario::Storm => include_str!("../../scenarios/storm.toml"),
+        Scenario::ReplayStorm => include_str!("../../scenarios/replay-storm.toml"),
         Scenario::Slow => include_str!("../../scenarios/slow.toml"),
         Scenario::Drain => include_str!("../../scenarios/drain.toml"),
         Scenario::Soak => include_str!("../../scenarios/soak.toml"),

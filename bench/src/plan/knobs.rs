@@ -45,6 +45,10 @@ pub struct Knobs {
     /// CPUs that a started server may run on.
     #[arg(long, value_name = "CPU", value_delimiter = ',', help_heading = SERVER)]
     pub server_cpus: Option<Vec<usize>>,
+    /// Admin listener of the server, HOST:PORT, for what its store was asked; that of a started one
+    /// is found.
+    #[arg(long, value_name = "ADDRESS", help_heading = SERVER)]
+    pub admin: Option<String>,
     /// Certificate authority (PEM) that is believed, instead of the system's.
     #[arg(long, value_name = "FILE", help_heading = SERVER)]
     pub ca: Option<PathBuf>,
@@ -90,6 +94,9 @@ pub struct Knobs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
           help_heading = WORDS)]
     pub receipts: Option<bool>,
+    /// STOMP: how many of the last messages of its room each SUBSCRIBE asks for; 0 is none.
+    #[arg(long, value_name = "COUNT", help_heading = WORDS)]
+    pub history: Option<u32>,
     /// STOMP heart-beats offered and wanted, in milliseconds; 0 is none.
     #[arg(long, value_name = "MS", help_heading = WORDS)]
     pub heart_beat: Option<u32>,

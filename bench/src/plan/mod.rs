@@ -42,6 +42,8 @@ pub enum Scenario {
     RedisFanout,
     /// All clients lose their connections and come back at once.
     Storm,
+    /// All clients come at once and ask for what was said in their rooms.
+    ReplayStorm,
     /// Some subscribers stop reading while the others are measured.
     Slow,
     /// The server is told to end while messages flow.
@@ -62,6 +64,7 @@ impl Scenario {
             Self::Users => "users",
             Self::RedisFanout => "redis-fanout",
             Self::Storm => "storm",
+            Self::ReplayStorm => "replay-storm",
             Self::Slow => "slow",
             Self::Drain => "drain",
             Self::Soak => "soak",
@@ -111,6 +114,8 @@ pub struct Place {
     pub cores: usize,
     /// CPUs that it may run on.
     pub server_cpus: Vec<usize>,
+    /// Its admin listener, where it has one; that of a launched server is found.
+    pub admin: Option<String>,
     /// Authority to believe.
     pub ca: Option<PathBuf>,
     /// Believe anybody.
@@ -134,6 +139,8 @@ pub struct Words {
     pub passcode: String,
     pub host: String,
     pub receipts: bool,
+    #[serde(default)]
+    pub history: u32,
     pub heart_beat: u32,
     pub header: Vec<String>,
     pub token: Option<String>,
@@ -248,6 +255,11 @@ impl Plan {
                 "a closed loop waits for all subscribers: slow and drain need a --rate"
             );
         }
+        anyhow::ensure!(
+            self.scenario != Scenario::ReplayStorm
+                || (self.words.dialect == Dialect::Stomp && self.words.receipts),
+            "replay-storm speaks STOMP with receipts: what was not stored cannot be asked for"
+        );
         let has_tokens = self.words.rejected_token_file.is_some();
         anyhow::ensure!(
             (load.rejected != 0) == has_tokens && (!has_tokens || self.scenario == Scenario::Storm),
@@ -260,7 +272,7 @@ impl Plan {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         let sends = match self.scenario {
-            Scenario::Idle | Scenario::Storm => false,
+            Scenario::Idle | Scenario::Storm | Scenario::ReplayStorm => false,
             Scenario::Echo
             | Scenario::Fanout
             | Scenario::Rooms

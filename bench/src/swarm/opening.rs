@@ -80,6 +80,8 @@ pub struct Opened {
     pub ready_at: Option<Instant>,
     /// Clients that were refused, as they must be.
     pub refused_count: u64,
+    /// Messages that came before their subscription was confirmed.
+    pub replayed_count: u64,
 }
 
 /// One client on its way.
@@ -249,6 +251,7 @@ impl<'a> Queue<'a> {
         let step = match incoming {
             Incoming::Upgraded => Ok(self.opening.speech.upgraded(client)),
             Incoming::Message(message) => {
+                self.opened.replayed_count += u64::from(message.starts_with(b"MESSAGE\n"));
                 self.opening.speech.answered(client, attempt.stage, message)
             }
             Incoming::Ping(_) => return Ok(None),

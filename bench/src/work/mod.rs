@@ -83,7 +83,7 @@ fn run_assignment() -> anyhow::Result<()> {
     let mut work = Work::new(assignment)?;
     let part = match scenario {
         Scenario::Idle => still::idle(&mut work)?,
-        Scenario::Storm => still::storm(&mut work)?,
+        Scenario::Storm | Scenario::ReplayStorm => still::storm(&mut work)?,
         Scenario::Echo => echo::run(&mut work)?,
         Scenario::Fanout
         | Scenario::Rooms
@@ -243,6 +243,7 @@ pub fn told(opened: &Opened) -> wire::Opened {
         ready_count: opened.ready_count as u64,
         failures: opened.failures.clone(),
         refused_count: opened.refused_count,
+        replayed_count: opened.replayed_count,
     }
 }
 

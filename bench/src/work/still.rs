@@ -4,6 +4,11 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::payload::Payloads;
+use crate::plan::Scenario;
+use crate::speech::Client;
+use crate::speech::Heard;
+use crate::swarm::Incoming;
+use crate::swarm::Opened;
 use crate::wire::Finished;
 use crate::wire::Note;
 use crate::wire::Order;
@@ -21,6 +26,8 @@ use crate::work::told;
 /// A server that lost all its clients has this time to clean up, so that the storm is measured and
 /// not the end before it.
 const CALM: Duration = Duration::from_secs(1);
+/// Messages of a history that are under way.
+const AHEAD: usize = 256;
 
 /// Holds clients for the time that the plan says.
 ///
@@ -52,14 +59,21 @@ pub fn idle(work: &mut Work) -> anyhow::Result<Part> {
 }
 
 /// Connects all clients, loses them, and connects them again at once, together with those that must
-/// be refused.
+/// be refused; or, where they want what was said, has it said first and connects them once.
 ///
 /// # Errors
 ///
 /// Not all could connect the first time, or the reporting process is gone.
 pub fn storm(work: &mut Work) -> anyhow::Result<Part> {
     let clients = work.clients(true);
-    let opened = work.open(&clients, None)?;
+    let opened = if work.plan().scenario == Scenario::ReplayStorm {
+        if work.assignment.worker == 0 {
+            make_history(work)?;
+        }
+        Opened::default()
+    } else {
+        work.open(&clients, None)?
+    };
     work.swarm.hang_up_all();
     std::thread::sleep(CALM);
     tell(&Note::Ready(told(&opened)))?;
@@ -86,6 +100,53 @@ pub fn storm(work: &mut Work) -> anyhow::Result<Part> {
     let mut part = Part { storm: told(&opened), ..Part::default() };
     work.add_closings(&mut part, started_at);
     Ok(part)
+}
+
+/// Says as much in each room as the clients will ask for, and waits until all of it is stored.
+fn make_history(work: &mut Work) -> anyhow::Result<()> {
+    let plan = work.plan();
+    let (rooms_count, number) = (plan.rooms_count(), plan.load.connections);
+    let (total, body) = (rooms_count * plan.words.history as usize, vec![b'x'; plan.load.payload]);
+    let deadline = clock::now() + plan.timeout();
+    work.open(&[Client { number, ..Client::default() }], None)?;
+    // What a server that has just started refuses is said again: one room after the other first.
+    let (mut taken_count, mut is_refused) = (0, true);
+    let (mut sent_count, mut ready_count) = (0, 0);
+    let mut frame = Vec::new();
+    while taken_count < rooms_count + total {
+        let now = clock::now();
+        anyhow::ensure!(now < deadline, "{taken_count} messages were stored in time");
+        let ahead = if ready_count < rooms_count { 1 } else { AHEAD };
+        if is_refused {
+            sent_count = taken_count;
+            is_refused = false;
+        }
+        let Work { swarm, speech, .. } = work;
+        while sent_count < (taken_count + ahead).min(rooms_count + total) {
+            speech.publish(sent_count % rooms_count, sent_count as u64, &body, &mut frame);
+            swarm.send(0, now, |outlet| outlet.message(&frame))?;
+            sent_count += 1;
+        }
+        let mut why = None;
+        swarm.poll(LOOK_EVERY, &mut |_, _, incoming| {
+            let Incoming::Message(message) = incoming else {
+                anyhow::bail!("the one who makes the history was let go");
+            };
+            match speech.understand(message) {
+                Heard::Receipt(_) => taken_count += 1,
+                Heard::Trouble(what) => why = Some(what),
+                Heard::Payload(_) | Heard::Text(_) | Heard::HeartBeat | Heard::Question(_) => {}
+            }
+            Ok(())
+        })?;
+        ready_count = ready_count.max(taken_count.min(rooms_count));
+        if let Some(why) = why {
+            anyhow::ensure!(ready_count < rooms_count, "a message was refused: {why}");
+            is_refused = true;
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+    Ok(())
 }
 
 /// A crowd that expects no message.

@@ -75,6 +75,15 @@ fn ringway_takes_all_back_after_a_storm() {
     assert_eq!((outcome.counts.ready, outcome.counts.failures), (200, 0));
 }
 
+#[test]
+fn ringway_gives_a_crowd_what_was_said_with_a_few_reads_of_its_store() {
+    let outcome = run("replay-storm", "connections = 200\nrooms = 4\nhistory = 30\nprocesses = 2");
+    let counts = outcome.counts;
+    assert_eq!((counts.ready, counts.failures, counts.replayed), (200, 0, 200 * 30));
+    let reads = outcome.store_reads.expect("its admin listener was found");
+    assert!((4..=20).contains(&reads), "{reads}");
+}
+
 /// A storm of 40 clients with good tokens and as many with `rejected` ones.
 fn storm_with_rejected(rejected: &str) -> Outcome {
     let folder = tempfile::tempdir().expect("there is a place for files");
