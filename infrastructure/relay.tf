@@ -10,14 +10,16 @@ locals {
   )
 
   # Channels ws:* carry messages, everything else of the program is ringway:*. Just the commands that it sends:
-  # docs/relay.md has them. zscan reads what is revoked, the others of z write it (`ringway revoke`); the last row counts
-  # the connections of users over all tasks.
+  # docs/relay.md has them. zscan reads what is revoked, the others of z write it (`ringway revoke`); the second row counts
+  # the connections of users over all tasks, the next two are what the scripts of the history do.
   relay_access = join(" ", concat(
     ["on", "~ringway:*", "resetchannels"],
     # Redis compares a pattern with a rule letter by letter, so any pattern needs the right to all channels.
     var.relay.patterns ? ["allchannels"] : ["&ws:*", "&ringway:*"],
     ["-@all", "+hello", "+auth", "+ping", "+role", "+xadd", "+zscan", "+zadd", "+zremrangebyscore", "+zremrangebyrank"],
     ["+zrevrange", "+pexpire", "+del", "+hset", "+hdel", "+hmget"],
+    ["+eval", "+evalsha", "+info", "+time", "+get", "+set", "+hget", "+hincrby", "+persist", "+zrem", "+zrange"],
+    ["+xrange", "+xrevrange", "+xlen", "+xtrim"],
     (local.is_sharded
       ? ["+ssubscribe", "+sunsubscribe", "+spublish", "+cluster|slots", "+asking"]
       : ["+subscribe", "+unsubscribe", "+publish"]

@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 
 use crate::broker::router::Delivery;
 use crate::proto::stomp;
+use crate::stdx::planted;
+use crate::stdx::planted::Duty;
 use crate::stdx::time::Instant;
 
 /// Headers of a SEND that are the server's business and never reach a receiver.
@@ -127,6 +129,7 @@ impl Publication {
             forwarded_by: is_stream.then(|| origin.session.into()),
             history: has_history.then(|| {
                 let key = frame.headers.get("idempotency-key");
+                let key = key.filter(|_| !planted::lacks(Duty::Deduplication));
                 let key = key.map(|key| format!("{}\0{key}", origin.scope).into_boxed_str());
                 Box::new(Historic::new(key))
             }),
@@ -163,6 +166,25 @@ impl Publication {
     #[must_use]
     pub fn place(&self) -> Option<Place> {
         self.history.as_ref()?.place.get().copied()
+    }
+
+    /// The same without its place.
+    #[must_use]
+    pub fn without_place(&self) -> Self {
+        Self {
+            channel: self.channel.clone(),
+            destination: self.destination.clone(),
+            message_id: self.message_id.clone(),
+            content_type: self.content_type.clone(),
+            sender: self.sender.clone(),
+            timestamp_ms: self.timestamp_ms,
+            received_at: self.received_at,
+            headers: self.headers.clone(),
+            body_nul: Arc::clone(&self.body_nul),
+            is_text: self.is_text,
+            forwarded_by: None,
+            history: None,
+        }
     }
 
     /// The body without the NUL.

@@ -25,6 +25,7 @@ use crate::config::Sources;
 use crate::config::catalogue;
 use crate::doctor;
 use crate::doctor::files::File;
+use crate::history;
 
 mod fleet;
 mod health;
@@ -82,6 +83,8 @@ enum Command {
         #[arg(long)]
         print: bool,
     },
+    /// Print the Lua script by which a back end gives its messages a place in a history in Redis
+    Script,
     /// Exit 0 when the server of this configuration answers that it is alive
     Healthcheck {
         /// Ask this instead of the admin listener, such as http://127.0.0.1:8080
@@ -236,6 +239,7 @@ pub fn dispatch<F>(
         Command::Migrate { print } => {
             with(load(settings.config), |it| migrate::run(&it.settings, print))
         }
+        Command::Script => say(history::PLACE_SCRIPT),
         Command::Healthcheck { url: Some(url) } => healthcheck(&url),
         Command::Healthcheck { url: None } => with(load(settings.config), |it| {
             healthcheck(&format!("http://{}", reachable(it.settings.admin.listen)))

@@ -16,6 +16,7 @@ use crate::config::redis_url::RedisUrl;
 use crate::config::source::Origin;
 use crate::config::source::Sources;
 use crate::config::suggest;
+use crate::stdx::planted;
 
 /// Names the configuration file; the command line reads it.
 const FILE_VARIABLE: &str = "RINGWAY_CONFIG";
@@ -24,7 +25,8 @@ const FILE_VARIABLE: &str = "RINGWAY_CONFIG";
 pub(super) fn parse(sources: &Sources) -> Result<Vec<Given>, ConfigError> {
     let mut given: Vec<Given> = Vec::new();
     for (name, value) in &sources.environment {
-        if !name.starts_with("RINGWAY_") || name == FILE_VARIABLE || is_service_link(name, value) {
+        let is_of_others = name == FILE_VARIABLE || Some(name.as_str()) == planted::VARIABLE;
+        if !name.starts_with("RINGWAY_") || is_of_others || is_service_link(name, value) {
             continue;
         }
         let next = if let Some(knob) = KNOBS.iter().find(|it| it.environment() == *name) {

@@ -23,18 +23,17 @@ impl Loaded {
 
     /// Finds a store that would have no use.
     pub(super) fn history_contradictions(&self) -> Result<(), ConfigError> {
-        let is_memory = self.settings.history.url == HistoryUrl::Memory;
-        let is_given = !is_memory && !self.has_store_of_deployment();
         let history = &self.settings.history;
         if history.tls_ca.is_some() && !history.tls {
             let remedy = "set history.tls on, or remove it";
             return Err(self.wrong("history.tls_ca", "history.tls is off", remedy));
         }
-        if is_given && self.settings.relay.is_redis() {
+        let is_given = self.history_origin().is_some() && !self.has_store_of_deployment();
+        if is_given && !self.settings.keeps_history() {
             return Err(self.wrong(
                 "history.url",
-                "this version stores nothing beside a relay through Redis",
-                "remove it, or choose relay.mode embedded",
+                "the six fields of relay.envelope = article have no room for a place in a history",
+                "remove it, or choose relay.envelope full",
             ));
         }
         Ok(())
@@ -69,19 +68,24 @@ impl Loaded {
         }
     }
 
-    /// That messages are not stored although somebody asks for it.
+    /// That messages are not stored although somebody may think so.
     pub(super) fn history_warning(&self) -> Option<String> {
-        if !self.settings.relay.is_redis() {
+        let settings = &self.settings;
+        if !settings.relay.is_redis() || settings.has_store() {
             return None;
         }
-        let meaning = "beside a relay through Redis messages are delivered, not stored";
-        if self.has_store_of_deployment() {
-            return Some(format!("DATABASE_URL or DB_HOST is set, but ignored; {meaning}"));
+        let mut asking = settings.routes.iter().filter(|it| it.history);
+        asking.next()?;
+        if !settings.keeps_history() {
+            let meaning = "with relay.envelope = article messages have no history";
+            return Some(format!("routes ask for history; {meaning}"));
         }
-        let routes = self.settings.routes.iter().zip(&self.route_origins);
-        let mut asking = routes.filter(|(it, origin)| it.history && **origin != Origin::Default);
-        let (route, origin) = asking.next()?;
-        Some(format!("route {} ({origin}) asks for history; {meaning}", route.pattern))
+        let url = &settings.history.url;
+        Some(format!(
+            "beside a relay through Redis history.url = {url} is not shared by tasks: the history \
+             is the last {} messages in the streams of Redis; name a MySQL to keep all",
+            settings.history.stream_messages
+        ))
     }
 }
 
@@ -165,16 +169,26 @@ mod tests {
     }
 
     #[test]
-    fn beside_redis_a_store_has_no_use() {
+    fn beside_redis_a_store_is_one_that_tasks_share() {
         let redis = ("REDIS_HOST", "r");
-        check(&[redis], &[], Ok("memory"));
-        check(&[redis], &[("history.url", "memory")], Ok("memory"));
-        check(&[redis], &[("history.url", "sqlite://a")], Err("beside a relay through Redis"));
+        let streams = |url: &str| {
+            format!(
+                "{url}; beside a relay through Redis history.url = {url} is not shared by tasks: \
+                 the history is the last 256 messages in the streams of Redis; name a MySQL to \
+                 keep all"
+            )
+        };
+        check(&[redis], &[], Ok(&streams("memory")));
+        check(&[redis], &[("history.url", "sqlite://a")], Ok(&streams("sqlite://a")));
+        check(&[redis, ("DB_HOST", "db")], &[], Ok("mysql://db/ringway"));
+        let article = ("relay.envelope", "article");
         check(
-            &[redis, ("DB_HOST", "db")],
-            &[],
-            Ok("mysql://db/ringway; DATABASE_URL or DB_HOST is set, but ignored; beside a relay \
-                through Redis messages are delivered, not stored"),
+            &[redis],
+            &[article],
+            Ok("memory; routes ask for history; with relay.envelope = article messages have no \
+                history"),
         );
+        let sqlite = ("history.url", "sqlite://a");
+        check(&[redis], &[article, sqlite], Err("choose relay.envelope full"));
     }
 }

@@ -22,6 +22,8 @@ mod sqlite;
 mod store;
 mod worker;
 
+/// The script by which back ends give places.
+pub use crate::broker::relay::redis::PLACE as PLACE_SCRIPT;
 pub use address::Address;
 pub use address::Tls;
 pub use memory::Memory;

@@ -152,9 +152,8 @@ impl Store for Mysql {
     fn append(&mut self, records: &[Arc<Publication>]) -> Result<(), Error> {
         let new = self.rooms.new_of(records);
         let created_at = records.first().map_or(0, |it| it.timestamp_ms);
-        let rooms = &new;
         self.with(async |connection| {
-            add_rooms(connection, rooms, created_at).await?;
+            add_rooms(connection, &new, created_at).await?;
             append(connection, records).await
         })?;
         self.rooms.learn(new);
@@ -293,7 +292,17 @@ async fn append(connection: &mut Conn, records: &[Arc<Publication>]) -> mysql_as
     while !rest.is_empty() {
         let (now, later) = rest.split_at(rows_of(rest));
         let values = now.iter().flat_map(|it| row_of(it)).collect::<Vec<Value>>();
-        transaction.exec_drop(schema::insert(Dialect::Mysql, now.len()), values).await?;
+        let many = transaction.exec_drop(schema::insert(Dialect::Mysql, now.len()), values).await;
+        match many {
+            // Another task has stored some of them, or we have before the connection was lost.
+            Err(mysql_async::Error::Server(error)) if error.code == DUPLICATE => {
+                for record in now {
+                    let values = row_of(record).to_vec();
+                    transaction.exec_drop(schema::insert(Dialect::Mysql, 1), values).await?;
+                }
+            }
+            many => many?,
+        }
         rest = later;
     }
     let keys: Vec<_> = records.iter().filter_map(|it| key_of(it)).collect();

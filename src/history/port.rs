@@ -14,23 +14,12 @@ use rtrb::RingBuffer;
 
 use crate::broker::publication::Publication;
 use crate::broker::relay::RECORDS_MAX;
+pub use crate::broker::relay::Read;
 use crate::broker::relay::Stored;
 use crate::history::store::Page;
-use crate::history::store::Query;
 
 /// Reads of one shard under way; more wait at the shard.
 const READS_MAX: usize = 1024;
-
-/// A page that a shard wants.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Read {
-    /// The shard's name for it; given back with the page.
-    pub token: u64,
-    /// Whose history.
-    pub channel: Arc<str>,
-    /// Which part of it.
-    pub query: Query,
-}
 
 /// What the store's thread says to a shard.
 #[derive(Clone, Debug)]

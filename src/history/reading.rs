@@ -65,7 +65,10 @@ impl Worker {
                 self.counters().read_time.observe(took);
                 self.counters().reads.add(1);
                 let page = Arc::new(page);
-                self.cache.insert(channel, query, Arc::clone(&page));
+                // Where others write too, what is missing in a page may be there in a moment.
+                if !self.surroundings.is_shared {
+                    self.cache.insert(channel, query, Arc::clone(&page));
+                }
                 Some(page)
             }
             Err(error) => {

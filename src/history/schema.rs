@@ -178,9 +178,18 @@ pub(super) fn insert_room(dialect: Dialect) -> String {
     format!("{insert}{}", unless_there(dialect))
 }
 
-/// Stores so many rows of `messages`; those that are there stay as they are.
+/// Stores so many rows of `messages`; those that are there stay as they are. In MySQL that is so of
+/// one row only, and many of which one is there are an error.
+///
+/// With many rows MySQL goes on behind the `id` of one that is there, for the next of them too.
+/// Where others write at the same time that is the `id` of one of theirs, and the next row would
+/// pass for it and be lost.
 pub(super) fn insert(dialect: Dialect, count: usize) -> String {
-    format!("{INSERT}{}{}", tuples(count, COLUMNS), unless_there(dialect))
+    let then = match dialect {
+        Dialect::Mysql if 1 < count => "",
+        Dialect::Mysql | Dialect::Sqlite => unless_there(dialect),
+    };
+    format!("{INSERT}{}{then}", tuples(count, COLUMNS))
 }
 
 /// Leaves a row with an `id` as it stands.

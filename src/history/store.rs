@@ -3,14 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::broker::publication::Place;
 use crate::broker::publication::Publication;
 use crate::broker::relay::Kept;
 
-/// Publications of one page.
-pub(super) const PAGE_COUNT: usize = 64;
-/// Bytes of their bodies, unless one alone has more.
-const PAGE_BYTES_MAX: usize = 1 << 20;
+pub(super) use crate::broker::relay::PAGE_COUNT;
+pub use crate::broker::relay::Page;
+pub use crate::broker::relay::Query;
 
 /// Keeps publications by channel and place. Its calls may take long: they are made on one thread.
 pub trait Store: Send {
@@ -91,49 +89,6 @@ pub struct Opened {
     pub kept: Vec<Kept>,
 }
 
-/// Where a page begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Query {
-    /// So many before the end.
-    Last(u32),
-    /// Behind this place; whether the store has the place itself is asked too.
-    Since(Place),
-    /// Behind this place.
-    After(Place),
-}
-
-/// Some publications of one channel, in the order of their places.
-#[derive(Debug, Default)]
-pub struct Page {
-    /// Each with its place.
-    pub records: Vec<Arc<Publication>>,
-    /// Whether these are the last.
-    pub is_end: bool,
-    /// Whether the place of [`Query::Since`] is there, so that nothing behind it was removed.
-    pub is_known: bool,
-}
-
-impl Page {
-    /// A page of these, which are at most one more than it may have, and whether the place before
-    /// them is known. What is too much is left for the next.
-    pub(super) fn of(mut records: Vec<Arc<Publication>>, is_known: bool) -> Self {
-        let mut bytes = 0;
-        let fits = |it: &&Arc<Publication>| {
-            bytes += it.body().len();
-            bytes <= PAGE_BYTES_MAX
-        };
-        let count = records.iter().take(PAGE_COUNT).take_while(fits).count().max(1);
-        let is_end = records.len() <= count;
-        records.truncate(count);
-        Self { records, is_end, is_known }
-    }
-
-    /// Bytes of the bodies.
-    pub(super) fn bytes(&self) -> usize {
-        self.records.iter().map(|it| it.body().len()).sum()
-    }
-}
-
 /// Why a store did not do what it was asked.
 #[derive(Debug)]
 pub enum Error {
@@ -156,6 +111,7 @@ pub(super) mod tests {
     use super::*;
     use crate::broker::publication::Carried;
     use crate::broker::publication::Historic;
+    use crate::broker::publication::Place;
     use crate::stdx::time::Instant;
 
     /// A publication at a place.
@@ -191,32 +147,6 @@ pub(super) mod tests {
         let page = store.read(channel, query).unwrap();
         let places = page.records.iter().map(|it| it.place().unwrap());
         (places.map(|it| (it.epoch, it.seq)).collect(), page.is_end, page.is_known)
-    }
-
-    #[test]
-    fn a_page_ends_with_its_bytes_but_has_one_at_least() {
-        let large = |seq| {
-            let carried = Carried {
-                channel: "/topic/a",
-                destination: String::new(),
-                message_id: String::new(),
-                content_type: None,
-                sender: None,
-                timestamp_ms: seq,
-                received_at: Instant::default(),
-                body: &vec![b'x'; PAGE_BYTES_MAX / 2 + usize::from(seq == 3)],
-            };
-            Arc::new(Publication::from_relay(carried, std::iter::empty()))
-        };
-        let check = |seqs: &[u64], expected: (usize, bool)| {
-            let page = Page::of(seqs.iter().map(|it| large(*it)).collect(), false);
-            assert_eq!((page.records.len(), page.is_end), expected, "{seqs:?}");
-        };
-        check(&[], (0, true));
-        check(&[1, 2], (2, true));
-        check(&[1, 3], (1, false));
-        check(&[3, 3], (1, false));
-        check(&[1, 2, 4], (2, false));
     }
 
     /// What every store must do; `store` is open and empty.

@@ -63,6 +63,8 @@ pub struct Surroundings {
     pub on_state: Box<dyn Fn(bool) + Send>,
     /// Seed of its chance.
     pub seed: u64,
+    /// Others write to the store, too: what is the end of a history now may not be in a moment.
+    pub is_shared: bool,
 }
 
 impl fmt::Debug for Surroundings {
@@ -483,6 +485,7 @@ mod tests {
             retention: Retention { age_ms: None, count: Some(2) },
             on_state: Box::new(|_| {}),
             seed: 1,
+            is_shared: false,
         };
         let (mut worker, mut ports) = Worker::new(Box::new(store), 1, surroundings);
         assert!(worker.open());

@@ -74,6 +74,7 @@ pub(super) fn start(
         counters: Arc::clone(&counters),
         retention: retention(&loaded.settings.history),
         seed: host::random_seed(),
+        is_shared: loaded.settings.relay.is_redis(),
     };
     let (worker, ports) = Worker::new(store, mailboxes.len(), surroundings);
     let reader = Some(worker.reader());
@@ -89,7 +90,7 @@ pub(super) fn start(
 
 /// Tells health of the store.
 pub(super) fn with_store(health: Health, settings: &Settings) -> Health {
-    if settings.relay.is_redis() {
+    if !settings.has_store() {
         return health;
     }
     health.with_history(settings.history.url.name())
@@ -102,10 +103,10 @@ fn retention(settings: &HistorySettings) -> Retention {
     Retention { age_ms: Some(age_ms).filter(|it| 0 < *it), count: Some(count).filter(|it| 0 < *it) }
 }
 
-/// The store; none beside a relay through Redis.
+/// The store; none where streams are all there is.
 fn store(loaded: &Loaded) -> Option<Box<dyn Store>> {
     let settings = &loaded.settings;
-    if settings.relay.is_redis() {
+    if !settings.has_store() {
         return None;
     }
     Some(match &settings.history.url {

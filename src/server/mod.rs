@@ -112,8 +112,7 @@ fn start(loaded: &Loaded, files: Files) -> Result<Running, StartError> {
     let listeners = host::bind("server.listen", settings.server.listen, cores, &settings.server)?;
     let admin = host::bind("admin.listen", settings.admin.listen, 1, &settings.server)?;
 
-    let counters: Arc<[Arc<ShardCounters>]> =
-        (0..cores).map(|_| Arc::new(ShardCounters::default())).collect();
+    let counters: Arc<[Arc<ShardCounters>]> = (0..cores).map(|_| Arc::default()).collect();
     let health = Health::new(cores, driver.as_str(), driver_note, host::kernel());
     let health = Arc::new(with_needs(health, &counters, resolved.relay, settings));
     let (mut mailboxes, doorbells) = Mailboxes::connect(cores, settings.relay.mailbox_messages);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::broker::relay::redis::Address;
+use crate::broker::relay::redis::Keeping;
 use crate::broker::relay::redis::Mode;
 use crate::broker::relay::redis::Options as RedisOptions;
 use crate::broker::router::RouteError;
@@ -16,6 +17,7 @@ use crate::config::Loaded;
 use crate::config::Resolved;
 use crate::config::redis_url::RedisUrl;
 use crate::config::settings::Envelope;
+use crate::config::settings::OnFailure;
 use crate::config::settings::ProxyProtocol;
 use crate::config::settings::Refusal;
 use crate::config::settings::RelayMode;
@@ -57,7 +59,7 @@ pub(super) fn shard_options(
     let settings = &loaded.settings;
     let rules = loaded.rules().map_err(|error| StartError(error.to_string()))?;
     let limits = &settings.limits;
-    let has_history = !settings.relay.is_redis();
+    let has_history = settings.keeps_history();
     let router = router(settings).map_err(|error| StartError(error.0))?;
     let schema = |it: &RouteSettings| it.schema.as_ref().map(|it| it.schema.clone());
     let router = match settings.routes.iter().any(|it| it.schema.is_some()) {
@@ -115,7 +117,7 @@ pub(super) fn shard_options(
         },
         mailbox_max: settings.relay.mailbox_messages,
         redis: redis_options(settings, resolved.cores, origin).map(Arc::new),
-        history: has_history.then(|| settings.history.url.name()),
+        history: has_history.then(|| settings.history_name()),
     })
 }
 
@@ -220,6 +222,12 @@ pub(super) fn redis_options(
         message_bytes_max: settings.limits.message_bytes,
         destination_bytes_max: settings.limits.destination_bytes,
         stream_entries_max: relay.stream_entries as u64,
+        keeping: settings.keeps_history().then(|| Keeping {
+            has_store: settings.has_store(),
+            defers: settings.history.on_failure == OnFailure::Defer,
+            kept_max: settings.history.stream_messages,
+            unstored_max: settings.history.unstored_messages,
+        }),
         ..RedisOptions::new(mode, relay.url.iter().map(address).collect())
     })
 }

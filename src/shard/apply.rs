@@ -6,7 +6,6 @@ use std::panic::catch_unwind;
 use std::sync::Arc;
 
 use crate::broker::close::CloseReason;
-use crate::broker::publication::Place;
 use crate::broker::refusal::Code;
 use crate::broker::refusal::Refusal;
 use crate::broker::relay::Target;
@@ -24,6 +23,8 @@ use crate::broker::table::Slot;
 use crate::broker::table::SubscriptionKey;
 use crate::metrics;
 use crate::proto::ws;
+use crate::shard::answer::Answer;
+use crate::shard::answer::headers_of;
 use crate::shard::connection::ConnectionId;
 use crate::shard::connection::Phase;
 use crate::shard::replay::Whose;
@@ -146,7 +147,11 @@ impl Shard {
             self.replays.begin(token, wish, whose);
         }
         if inserted.first || token.is_some() {
-            self.relay.subscribe(now.instant, target, token);
+            let is_stored = match &target {
+                Target::Channel(channel) => self.options.router.is_stored(channel),
+                Target::Pattern(_) => false,
+            };
+            self.relay.subscribe(now.instant, target, token, is_stored);
         }
         // The same id again replaces: the new one is in before the old one goes, so nothing is
         // missed.
@@ -225,7 +230,7 @@ impl Shard {
     /// One of the things that an answer waits for is done.
     pub(super) fn settle_token(&mut self, now: Now, token: Token) {
         if self.replays.has(token) {
-            return self.start_replay(token);
+            return self.start_replay(now, token);
         }
         self.answer(now, token, Answer::Done);
     }
@@ -256,7 +261,9 @@ impl Shard {
         let Some(owed) = self.owed.get_mut(&token) else {
             let refusal = match answer {
                 Answer::Refused(refusal) => Some(refusal),
-                Answer::Done | Answer::Stored(_) | Answer::Recovered(..) => None,
+                Answer::Done | Answer::Stored(_) | Answer::Deferred(_) | Answer::Recovered(..) => {
+                    None
+                }
             };
             return self.inquiries.sayings.answer(token, refusal);
         };
@@ -266,7 +273,11 @@ impl Shard {
             Answer::Refused(refusal) => {
                 owed.refusal.get_or_insert(refusal);
             }
-            answer @ (Answer::Stored(_) | Answer::Recovered(..)) => owed.answer = answer,
+            // Of several the weakest counts.
+            Answer::Stored(_) if matches!(owed.answer, Answer::Deferred(_)) => {}
+            answer @ (Answer::Stored(_) | Answer::Deferred(_) | Answer::Recovered(..)) => {
+                owed.answer = answer;
+            }
         }
         if 0 < owed.missing_count {
             return;
@@ -327,44 +338,6 @@ impl Shard {
             Err(reason) => self.close(now, id, reason),
         }
     }
-}
-
-/// What became of one of the things that a client waits for.
-#[derive(Debug)]
-pub(super) enum Answer {
-    /// It is done.
-    Done,
-    /// It is refused.
-    Refused(Refusal),
-    /// It is stored, at this place.
-    Stored(Place),
-    /// Its replay has ended, with all or not, at this place.
-    Recovered(bool, Option<Place>),
-}
-
-/// What a RECEIPT says besides its name.
-fn headers_of(
-    answer: &Answer,
-    store: Option<&'static str>,
-    is_single: bool,
-) -> Vec<(&'static str, String)> {
-    let mut headers = Vec::new();
-    let place = match answer {
-        Answer::Done | Answer::Refused(_) => None,
-        Answer::Stored(place) => {
-            headers.extend(store.map(|it| ("stored", it.to_owned())));
-            Some(*place).filter(|_| is_single)
-        }
-        Answer::Recovered(is_complete, place) => {
-            headers.push(("recovered", is_complete.to_string()));
-            *place
-        }
-    };
-    if let Some(place) = place {
-        headers.push(("seq", place.seq.to_string()));
-        headers.push(("epoch", place.epoch.to_string()));
-    }
-    headers
 }
 
 /// What a SUBSCRIBE asked for, as the client named it.

@@ -15,6 +15,7 @@
 
 mod accepting;
 mod admission;
+mod answer;
 mod apply;
 mod ask;
 mod audit;

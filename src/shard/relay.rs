@@ -18,7 +18,7 @@ use crate::broker::relay::redis::State;
 use crate::broker::relay::redis::Taken;
 use crate::metrics::IS_METERED;
 use crate::metrics::RelayDropped;
-use crate::shard::apply::Answer;
+use crate::shard::answer::Answer;
 use crate::shard::state::Shard;
 use crate::shard::state::TICK;
 use crate::stdx::time::Instant;
@@ -98,11 +98,14 @@ impl Shard {
                 }
                 Event::Settled(token) => self.settle_token(now, token),
                 Event::Stored(token, place) => self.answer(now, token, Answer::Stored(place)),
+                Event::Deferred(token, place) => self.answer(now, token, Answer::Deferred(place)),
+                Event::Page(token, page) => self.handle_page(now, token, Some(page)),
                 Event::Refused(token, refusal) => self.refuse_token(now, token, refusal),
                 Event::Control(control) => self.handle_control(now, &control),
             }
         }
         while let Some(token) = self.replays.poll_cancelled() {
+            self.relay.forget_reading(token);
             self.answer(now, token, Answer::Recovered(false, None));
         }
         self.close_slow(now);

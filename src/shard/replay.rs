@@ -32,7 +32,7 @@ use crate::history::Read;
 use crate::history::Said;
 use crate::metrics::Replayed;
 use crate::proto::stomp::Version;
-use crate::shard::apply::Answer;
+use crate::shard::answer::Answer;
 use crate::shard::connection::ConnectionId;
 use crate::shard::state::Shard;
 use crate::shard::watch::Watch;
@@ -242,7 +242,10 @@ impl Shard {
     /// What the store of the history says.
     pub fn handle_said(&mut self, now: Now, said: Said) {
         match said {
-            Said::Stored(stored) => self.relay.handle_stored(stored),
+            Said::Stored(stored) => self.relay.handle_stored(now.instant, stored),
+            Said::Page(token, page) if self.relay.has_links() => {
+                self.relay.handle_page(now, token, page.as_deref());
+            }
             Said::Page(token, page) => self.handle_page(now, Token(token), page),
         }
         self.settle(now);
@@ -255,35 +258,37 @@ impl Shard {
 
     /// The next page to be read.
     pub fn poll_read(&mut self) -> Option<Read> {
-        self.replays.reads.pop_front()
+        self.replays.reads.pop_front().or_else(|| self.relay.poll_read())
     }
 
     /// Whether something is to be given to, or asked of, the store.
     #[must_use]
     pub fn has_records_or_reads(&self) -> bool {
-        self.relay.has_records() || !self.replays.reads.is_empty()
+        self.relay.has_records() || !self.replays.reads.is_empty() || self.relay.has_reads()
     }
 
     /// The interest of a replay is confirmed: all that is said from now on comes here, and all that
     /// was said before was given to the store.
-    pub(super) fn start_replay(&mut self, token: Token) {
-        self.read_next(token, None);
+    pub(super) fn start_replay(&mut self, now: Now, token: Token) {
+        self.read_next(now, token, None);
     }
 
-    fn read_next(&mut self, token: Token, query: Option<Query>) {
+    fn read_next(&mut self, now: Now, token: Token, query: Option<Query>) {
         let Some(replay) = self.replays.all.get_mut(&token) else { return };
         replay.query = query.unwrap_or(replay.query);
         replay.page = None;
-        let channel = Arc::clone(&replay.channel);
-        self.replays.reads.push_back(Read { token: token.0, channel, query: replay.query });
+        let (channel, query) = (Arc::clone(&replay.channel), replay.query);
+        if !self.relay.read(now.instant, token, &channel, query) {
+            self.replays.reads.push_back(Read { token: token.0, channel, query });
+        }
     }
 
-    fn handle_page(&mut self, now: Now, token: Token, page: Option<Arc<Page>>) {
+    pub(super) fn handle_page(&mut self, now: Now, token: Token, page: Option<Arc<Page>>) {
         let Some(replay) = self.replays.all.get_mut(&token) else { return };
         match page {
             Some(page) => {
                 let is_unknown = matches!(replay.query, Query::Since(_)) && !page.is_known;
-                replay.is_complete &= !is_unknown;
+                replay.is_complete &= !is_unknown && !page.is_broken;
                 replay.page = Some((page, 0));
             }
             None => {
@@ -323,7 +328,7 @@ impl Shard {
                 }
                 Step::Read => {
                     let query = Query::After(replay.cursor);
-                    return self.read_next(token, Some(query));
+                    return self.read_next(now, token, Some(query));
                 }
                 Step::GoLive => return self.catch_up(now, token),
             }
@@ -367,6 +372,7 @@ impl Shard {
         let Some(replay) = self.replays.catch_up(token) else { return };
         let place = (replay.cursor != Place::default()).then_some(replay.cursor);
         let answer = Answer::Recovered(replay.is_complete, place);
+        self.relay.forget_reading(token);
         let label = if replay.is_complete { Replayed::Whole } else { Replayed::InPart };
         self.counters.replays.ended.of(label).add(1);
         self.answer(now, token, answer);

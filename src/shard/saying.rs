@@ -12,11 +12,13 @@ use rustc_hash::FxBuildHasher;
 use serde_json::Value;
 
 use crate::broker::publication::Carried;
+use crate::broker::publication::Historic;
 use crate::broker::publication::Publication;
 use crate::broker::publication::message_id;
 use crate::broker::refusal::Code;
 use crate::broker::refusal::Refusal;
 use crate::broker::relay::Token;
+use crate::broker::router::CHANNEL_BYTES_MAX;
 use crate::shard::ask::Answer;
 use crate::shard::ask::Failure;
 use crate::shard::ask::Message;
@@ -24,6 +26,9 @@ use crate::shard::state::Shard;
 use crate::stdx::time::Instant;
 use crate::stdx::time::Now;
 
+/// The header by which a repeat is known, and the most bytes that it may have.
+const KEY: &str = "idempotency-key";
+const KEY_BYTES_MAX: usize = 1000;
 /// Bytes of one saying after which what they gave is sent first: a part of what an outbox holds, so
 /// that nobody is slow who had no chance to read.
 const SHARE_BYTES: usize = 32 << 10;
@@ -275,7 +280,16 @@ impl Shard {
             received_at: now.instant,
             body: message.body.as_bytes(),
         };
+        let is_stored = options.history.is_some() && options.router.is_stored(&delivery.channel);
         let headers = message.headers.iter().map(|(name, value)| (&**name, &**value));
-        Ok(Publication::from_relay(carried, headers))
+        let mut publication = Publication::from_relay(carried, headers);
+        if is_stored && publication.channel.len() <= CHANNEL_BYTES_MAX {
+            let mut headers = message.headers.iter();
+            let key = headers.find(|(name, value)| name == KEY && value.len() <= KEY_BYTES_MAX);
+            // The API is one sender; no user is called so.
+            let key = key.map(|(_, key)| format!("\0{key}").into_boxed_str());
+            publication.history = Some(Box::new(Historic::new(key)));
+        }
+        Ok(publication)
     }
 }

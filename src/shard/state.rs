@@ -207,7 +207,7 @@ pub(super) struct Owed {
     /// The first of the things that was refused.
     pub(super) refusal: Option<Refusal>,
     /// What the last of them was answered with.
-    pub(super) answer: crate::shard::apply::Answer,
+    pub(super) answer: crate::shard::answer::Answer,
     /// Whether it was for one thing alone.
     pub(super) is_single: bool,
 }
@@ -249,12 +249,15 @@ impl Shard {
                     let count = counters.len();
                     Relay::Embedded(Box::new(Embedded::new(*id, count, mailbox_max, *home_seed)))
                 }
-                // The clock has just been started.
-                Some(options) => Relay::Redis(Box::new(Redis::new(
-                    Arc::clone(options),
-                    Instant::default(),
-                    random.next(),
-                ))),
+                Some(options) => {
+                    // The clock has just been started.
+                    let now = Instant::default();
+                    let mut redis = Redis::new(Arc::clone(options), now, random.next());
+                    if id.0 == 0 {
+                        redis.begin_copying(now);
+                    }
+                    Relay::Redis(Box::new(redis))
+                }
             },
             owed: HashMap::default(),
             tokens_count: 0,

@@ -8,6 +8,7 @@ pub mod bytes;
 pub mod cidr;
 pub mod hash_index;
 pub mod percent;
+pub mod planted;
 pub mod random;
 pub mod rate;
 pub mod slab;

@@ -165,6 +165,14 @@ class Relay(unittest.TestCase):
         ('zrevrange', 'ringway:{seats}', '0', '9'), ('pexpire', 'ringway:{seats}', '1'),
         ('del', 'ringway:{seats}:x'), ('hset', 'ringway:{seats}:x', 'user', '1'),
         ('hdel', 'ringway:{seats}:x', 'user'), ('hmget', 'ringway:{seats}:x', 'user'),
+        ('eval', 'return 1', '1', 'ringway:history:{x}'),
+        ('evalsha', 'x', '1', 'ringway:history:{x}'), ('info', 'replication'), ('time',),
+        ('get', 'ringway:key:{x}:k'),
+        ('set', 'ringway:key:{x}:k', '1-1', 'px', '1'), ('hget', 'ringway:stored:{x}', '1-1'),
+        ('hincrby', 'ringway:history:{x}', 'seq', '1'), ('persist', 'ringway:history:{x}'),
+        ('zrem', 'ringway:unstored', 'x'), ('zrange', 'ringway:unstored', '0', '9'),
+        ('xrange', 'ringway:stream:{x}', '-', '+'), ('xrevrange', 'ringway:stream:{x}', '+', '-'),
+        ('xlen', 'ringway:stream:{x}'), ('xtrim', 'ringway:stream:{x}', 'maxlen', '1'),
     ]
     CHANNELS = ('ws:/topic/room.1', 'ws:user.42/queue/private', 'ringway:control')
     PUBSUB = [words for it in CHANNELS for words in
@@ -175,11 +183,12 @@ class Relay(unittest.TestCase):
     PATTERNS = [('psubscribe', 'ws:/topic/*'), ('punsubscribe', 'ws:/topic/*')]
     OTHERS = [('publish', 'other', 'x'), ('subscribe', 'other')]
     NEVER = [
-        ('xadd', 'other', '*', 'a', 'b'), ('zadd', 'other', '1', 'x'), ('get', 'ringway:x'),
+        ('xadd', 'other', '*', 'a', 'b'), ('zadd', 'other', '1', 'x'), ('get', 'other'),
         ('keys', '*'), ('flushall',), ('flushdb',), ('config', 'get', '*'), ('acl', 'list'),
         ('monitor',), ('shutdown', 'nosave'), ('save',), ('replicaof', 'no', 'one'),
         ('swapdb', '0', '1'), ('client', 'kill', 'id', '1'), ('client', 'list'),
-        ('module', 'list'), ('eval', 'return 1', '0'), ('info',), ('cluster', 'reset'),
+        ('module', 'list'), ('eval', 'return 1', '1', 'other'), ('script', 'flush'),
+        ('cluster', 'reset'),
     ]
 
     @classmethod

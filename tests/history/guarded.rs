@@ -7,8 +7,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::certificates::Certificates;
-use crate::certificates::Files;
+use crate::relay::Certificates;
+use crate::relay::certificates::Files;
 use crate::support::Client;
 use crate::support::Driver;
 use crate::support::Server;

@@ -5,17 +5,20 @@
     reason = "a peer of the server has clocks, threads and an environment of its own"
 )]
 
-#[path = "../relay/world/certificates.rs"]
-mod certificates;
 mod disk;
 #[path = "../edge/support/mod.rs"]
 #[expect(dead_code, unused_imports, unused_macros, reason = "the tests of the edge use the rest")]
 mod support;
 mod world;
 
+#[path = "../relay/world/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "the tests of the relay use the rest")]
+mod relay;
+
 mod archive;
 mod draining;
 mod ends;
+mod fleet;
 mod full;
 mod guarded;
 mod migrate;

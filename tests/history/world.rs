@@ -161,7 +161,7 @@ fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let span = u32::from(PORTS.end - PORTS.start);
     // Processes that test at the same time begin at different places.
-    let begin = process::id().wrapping_mul(7_919) % span;
+    let begin = (process::id().wrapping_mul(7_919) % span + span / 2) % span;
     loop {
         let step = (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % span;
         let port = PORTS.start + u16::try_from(step).expect("a remainder is below the span");

@@ -98,7 +98,7 @@ fn nothing_is_called_published_before_redis_has_it() {
     let proxy = Proxy::to(redis.port);
     let server = Ringway::start(Driver::IoUring, &[&proxy.setting()]);
     let admin = server.admin;
-    let message = json!({ "destination": "/topic/room.1", "body": "x" });
+    let message = json!({ "destination": "/topic/news", "body": "x" });
     proxy.stall();
     thread::scope(|scope| {
         let asked = scope.spawn(|| {

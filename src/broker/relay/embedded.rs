@@ -428,7 +428,9 @@ mod tests {
                         }
                         Event::Stored(token, _) => format!("stored {}", token.0),
                         Event::Refused(token, _) => format!("refused {}", token.0),
-                        Event::Control(_) => unreachable!("nobody says any"),
+                        Event::Deferred(..) | Event::Page(..) | Event::Control(_) => {
+                            unreachable!("nobody says any")
+                        }
                     });
                 }
                 for to in 0..relays.len() {

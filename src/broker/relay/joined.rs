@@ -7,6 +7,9 @@ use crate::broker::publication::Publication;
 use crate::broker::relay::Embedded;
 use crate::broker::relay::Event;
 use crate::broker::relay::Mail;
+use crate::broker::relay::Page;
+use crate::broker::relay::Query;
+use crate::broker::relay::Read;
 use crate::broker::relay::Redis;
 use crate::broker::relay::Reply;
 use crate::broker::relay::Request;
@@ -16,6 +19,7 @@ use crate::broker::relay::Target;
 use crate::broker::relay::Token;
 use crate::broker::relay::redis::Forward;
 use crate::stdx::time::Instant;
+use crate::stdx::time::Now;
 
 /// One shard's side of the relay of its process.
 #[derive(Debug)]
@@ -28,10 +32,22 @@ pub enum Relay {
 
 impl Relay {
     /// Says that this shard wants `target`; `token` is answered once that is confirmed.
-    pub fn subscribe(&mut self, now: Instant, target: Target, token: Option<Token>) {
+    /// `is_stored`: the target is a destination with a history.
+    pub fn subscribe(
+        &mut self,
+        now: Instant,
+        target: Target,
+        token: Option<Token>,
+        is_stored: bool,
+    ) {
         match self {
             Self::Embedded(relay) => relay.subscribe(target, token),
-            Self::Redis(relay) => relay.subscribe(now, &target, token),
+            Self::Redis(relay) => {
+                if is_stored {
+                    relay.track(&target, token);
+                }
+                relay.subscribe(now, &target, token);
+            }
         }
     }
 
@@ -49,6 +65,7 @@ impl Relay {
         match self {
             Self::Embedded(relay) => relay.publish(publication, token),
             Self::Redis(relay) => match &publication.forwarded_by {
+                None if publication.history.is_some() => relay.place(now, publication, token),
                 None => relay.publish(now, &publication, token),
                 Some(session) => {
                     let user = publication.sender.as_deref().and_then(identity::decode);
@@ -171,10 +188,10 @@ impl Relay {
     }
 
     /// What the store of the history has said.
-    pub fn handle_stored(&mut self, stored: Stored) {
+    pub fn handle_stored(&mut self, now: Instant, stored: Stored) {
         match self {
             Self::Embedded(relay) => relay.handle_stored(stored),
-            Self::Redis(_) => {}
+            Self::Redis(relay) => relay.handle_stored(now, &stored),
         }
     }
 
@@ -182,7 +199,47 @@ impl Relay {
     pub fn poll_record(&mut self) -> Option<Arc<Publication>> {
         match self {
             Self::Embedded(relay) => relay.poll_record(),
-            Self::Redis(_) => None,
+            Self::Redis(relay) => relay.poll_record(),
+        }
+    }
+
+    /// Asks for a page of the history, which comes as [`Event::Page`]; `false` where only the store
+    /// has it.
+    pub fn read(&mut self, now: Instant, token: Token, channel: &Arc<str>, query: Query) -> bool {
+        match self {
+            Self::Embedded(_) => false,
+            Self::Redis(relay) => {
+                relay.read(now, token, channel, query);
+                true
+            }
+        }
+    }
+
+    /// Nobody wants pages by this token any more.
+    pub fn forget_reading(&mut self, token: Token) {
+        if let Self::Redis(relay) = self {
+            relay.forget_reading(token);
+        }
+    }
+
+    /// A page that the store was asked for by the relay.
+    pub fn handle_page(&mut self, now: Now, token: u64, page: Option<&Page>) {
+        if let Self::Redis(relay) = self {
+            relay.handle_page(now, token, page);
+        }
+    }
+
+    /// The next page that the relay wants of the store.
+    pub fn poll_read(&mut self) -> Option<Read> {
+        self.redis_mut()?.poll_read()
+    }
+
+    /// Whether the relay wants pages of the store.
+    #[must_use]
+    pub fn has_reads(&self) -> bool {
+        match self {
+            Self::Embedded(_) => false,
+            Self::Redis(relay) => relay.has_reads(),
         }
     }
 
@@ -191,7 +248,7 @@ impl Relay {
     pub fn has_records(&self) -> bool {
         match self {
             Self::Embedded(relay) => relay.has_records(),
-            Self::Redis(_) => false,
+            Self::Redis(relay) => relay.has_records(),
         }
     }
 
@@ -200,7 +257,7 @@ impl Relay {
     pub fn unstored_count(&self) -> usize {
         match self {
             Self::Embedded(relay) => relay.unstored_count(),
-            Self::Redis(_) => 0,
+            Self::Redis(relay) => relay.unstored_count(),
         }
     }
 
@@ -218,7 +275,7 @@ impl Relay {
     pub fn is_empty(&self) -> bool {
         match self {
             Self::Embedded(relay) => relay.is_empty(),
-            Self::Redis(relay) => relay.waiting_bytes() == 0 && relay.unanswered_count() == 0,
+            Self::Redis(relay) => relay.is_empty(),
         }
     }
 

@@ -7,6 +7,7 @@
 mod book;
 mod embedded;
 mod joined;
+mod pages;
 pub mod redis;
 
 use std::sync::Arc;
@@ -25,6 +26,10 @@ pub use book::RECORDS_MAX;
 pub use book::Stored;
 pub use embedded::Embedded;
 pub use joined::Relay;
+pub(crate) use pages::PAGE_COUNT;
+pub use pages::Page;
+pub use pages::Query;
+pub use pages::Read;
 
 /// Most shards of one process; a set of shards is one word.
 pub const SHARDS_MAX: usize = 64;
@@ -133,6 +138,10 @@ pub enum Event {
     Settled(Token),
     /// The publication that this token waited for is stored.
     Stored(Token, Place),
+    /// The publication that this token waited for is where it can be stored from, no more.
+    Deferred(Token, Place),
+    /// A page that was asked for by this token.
+    Page(Token, Arc<Page>),
     /// What this token waited for is not done, or not known to be done.
     Refused(Token, Refusal),
     /// Give this to subscribers here.

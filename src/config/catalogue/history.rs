@@ -3,6 +3,7 @@
 use crate::config::catalogue::HOUR;
 use crate::config::catalogue::KIB;
 use crate::config::catalogue::bytes;
+use crate::config::catalogue::choice;
 use crate::config::catalogue::count;
 use crate::config::catalogue::knob;
 use crate::config::catalogue::time;
@@ -33,6 +34,26 @@ pub(super) const HISTORY: &[Knob] = &[
         "none",
         "PEM file with the authorities that sign the certificate of that MySQL; none means the \
          public ones.",
+    ),
+    knob(
+        "history.on_failure",
+        choice(&["refuse", "defer"]),
+        "refuse",
+        "Beside a relay through Redis, while the store is away: `refuse` messages of routes with \
+         `history`, or `defer`, which takes them with `stored:deferred`.",
+    ),
+    knob(
+        "history.stream_messages",
+        count(1, 1 << 20),
+        "256",
+        "Messages of a destination that stay in its Redis stream once they are stored.",
+    ),
+    knob(
+        "history.unstored_messages",
+        count(1, 1 << 24),
+        "10000",
+        "Messages of a destination in its Redis stream that may wait for the store; with more they \
+         are refused.",
     ),
     knob(
         "history.retention_age",

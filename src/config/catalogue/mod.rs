@@ -304,11 +304,8 @@ const TAIL: &[Knob] = &[
 ];
 
 /// Keys and sections of the contract that this version does not have, and what is missing for them.
-pub(super) const LATER: &[(&str, &str)] = &[
-    ("history.on_failure", "write-ahead stream in Redis"),
-    ("server.demo", "demo page"),
-    ("state", "state directory"),
-];
+pub(super) const LATER: &[(&str, &str)] =
+    &[("server.demo", "demo page"), ("state", "state directory")];
 
 const HOUR: u64 = 3_600_000;
 const KIB: u64 = 1 << 10;

@@ -27,6 +27,7 @@ pub use auth::AuthSettings;
 pub use auth::JwtSettings;
 pub use auth::RuleSettings;
 pub use history::HistorySettings;
+pub use history::OnFailure;
 pub use limits::LimitSettings;
 pub use relay::Envelope;
 pub use relay::RelayMode;

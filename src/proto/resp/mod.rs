@@ -14,6 +14,7 @@ mod error;
 mod measure;
 mod parse;
 mod scan;
+mod script;
 mod skip;
 mod slot;
 mod token;
@@ -24,9 +25,11 @@ pub use error::Error;
 pub use parse::parse;
 pub use scan::Scanned;
 pub use scan::scan;
+pub use script::script_hash;
 pub use skip::Skip;
 pub use slot::SLOTS_COUNT;
 pub use slot::slot_of;
+pub use slot::tag_of;
 pub use value::Value;
 
 /// Nesting that no [`Limits`] can allow more of, so that `parse` has a bound on its stack.

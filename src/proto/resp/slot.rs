@@ -1,5 +1,7 @@
 //! Which slot of a cluster a key or a sharded channel belongs to.
 
+use std::sync::OnceLock;
+
 use memchr::memchr;
 
 /// Slots of a cluster ("Redis cluster specification", "Key distribution model").
@@ -35,6 +37,33 @@ pub fn slot_of(key: &[u8]) -> u16 {
     crc16(hash_tag(key).unwrap_or(key)) % SLOTS_COUNT
 }
 
+/// A short text whose slot is `slot`, always the same: a hash tag for what belongs to no key.
+///
+/// # Panics
+///
+/// For a number that is no slot.
+#[must_use]
+pub fn tag_of(slot: u16) -> &'static str {
+    static TAGS: OnceLock<Vec<String>> = OnceLock::new();
+    let tags = TAGS.get_or_init(|| {
+        let mut tags = vec![String::new(); usize::from(SLOTS_COUNT)];
+        let mut missing_count = tags.len();
+        for number in 0_u32.. {
+            let tag = number.to_string();
+            let place = tags.get_mut(usize::from(slot_of(tag.as_bytes())));
+            if let Some(place) = place.filter(|it| it.is_empty()) {
+                *place = tag;
+                missing_count -= 1;
+            }
+            if missing_count == 0 {
+                break;
+            }
+        }
+        tags
+    });
+    tags.get(usize::from(slot)).expect("it is a slot")
+}
+
 fn hash_tag(key: &[u8]) -> Option<&[u8]> {
     let rest = key.get(memchr(b'{', key)? + 1..)?;
     let tag = rest.get(..memchr(b'}', rest)?)?;
@@ -62,6 +91,13 @@ mod tests {
         assert_eq!(slot_of(b"somekey"), 11_058);
         assert_eq!(slot_of(b"foo{hash_tag}"), 2515);
         assert_eq!(slot_of(b"bar{hash_tag}"), 2515);
+    }
+
+    #[test]
+    fn each_slot_has_a_tag() {
+        for slot in 0..super::SLOTS_COUNT {
+            assert_eq!(slot_of(super::tag_of(slot).as_bytes()), slot);
+        }
     }
 
     #[test]

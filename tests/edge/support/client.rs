@@ -38,7 +38,7 @@ pub(crate) struct Frame {
 impl Frame {
     /// Reads the one frame that a message must hold, to its last byte.
     #[track_caller]
-    fn parse(message: &[u8], binary: bool) -> Self {
+    pub(crate) fn parse(message: &[u8], binary: bool) -> Self {
         let shown = String::from_utf8_lossy(message);
         let whole = message.strip_suffix(b"\0");
         let whole = whole.unwrap_or_else(|| panic!("does not end in NUL: {shown:?}"));

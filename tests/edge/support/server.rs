@@ -187,7 +187,13 @@ impl Server {
     /// Ends the server, and returns all that it has said.
     #[track_caller]
     pub(crate) fn end(&mut self) -> &[String] {
-        self.signal(Signal::TERM);
+        self.end_by(Signal::TERM)
+    }
+
+    /// As [`Server::end`], by another signal.
+    #[track_caller]
+    pub(crate) fn end_by(&mut self, signal: Signal) -> &[String] {
+        self.signal(signal);
         self.await_exit();
         self.seen.extend(self.output.iter());
         &self.seen

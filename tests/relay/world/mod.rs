@@ -5,7 +5,7 @@
 //! Never knows how the relay is built. Read `redis` first, then `ringway`; the others are a page
 //! each.
 
-mod certificates;
+pub(crate) mod certificates;
 mod cluster;
 mod name;
 mod proxy;

@@ -1,5 +1,7 @@
 //! Answers: each goes to what asked for it.
 
+use std::sync::Arc;
+
 use crate::broker::refusal::Code;
 use crate::broker::refusal::Refusal;
 use crate::broker::relay::redis::Place;
@@ -8,6 +10,8 @@ use crate::broker::relay::redis::batch::Batch;
 use crate::broker::relay::redis::batch::Verb;
 use crate::broker::relay::redis::counts::Level;
 use crate::broker::relay::redis::counts::cleaned;
+use crate::broker::relay::redis::entry::Kind;
+use crate::broker::relay::redis::entry::Written;
 use crate::broker::relay::redis::link::Expect;
 use crate::broker::relay::redis::link::Fault;
 use crate::broker::relay::redis::link::LinkId;
@@ -15,7 +19,6 @@ use crate::broker::relay::redis::link::Part;
 use crate::broker::relay::redis::link::Step;
 use crate::broker::relay::redis::link_of;
 use crate::broker::relay::redis::options::Address;
-use crate::broker::relay::redis::publisher::Written;
 use crate::broker::relay::redis::topology;
 use crate::broker::relay::redis::topology::NodeId;
 use crate::proto::resp::Value;
@@ -47,6 +50,7 @@ impl Redis {
             Step::Answer(Expect::Publication(written)) => {
                 self.handle_publication_answer(now, id, written, value)
             }
+            Step::Answer(Expect::Ask(ask)) => self.handle_ask_answer(now, id, ask, value),
             Step::Answer(Expect::Revoked) => self.handle_revoked(now, id, value),
             Step::Answer(Expect::Slots) => self.handle_slots(now, id, value),
             Step::Answer(Expect::Hello | Expect::Auth | Expect::Role | Expect::Ping) => Ok(()),
@@ -78,7 +82,8 @@ impl Redis {
                     link.ask_slots(now.instant);
                 }
             }
-            (Part::Publisher, _) | (Part::Subscriber, None) => {}
+            (Part::Publisher, Some(node)) => self.publisher.note_link(node),
+            (Part::Publisher | Part::Subscriber, None) => {}
         }
     }
 
@@ -190,10 +195,13 @@ impl Redis {
             }
             return Ok(());
         }
-        let is_expected = if written.is_publish {
-            matches!(value, Value::Integer(_))
-        } else {
-            matches!(value, Value::Bulk(_))
+        let is_expected = match &written.kind {
+            Kind::Publish => matches!(value, Value::Integer(_)),
+            Kind::Append => matches!(value, Value::Bulk(_)),
+            Kind::Place(publication) => {
+                let publication = Arc::clone(publication);
+                return self.handle_placed(now, node, written, &publication, value);
+            }
         };
         if !is_expected {
             let text = "Redis has answered with something else";
@@ -224,6 +232,7 @@ impl Redis {
                 let to = self.node_at(now.instant, &target);
                 self.publisher.resend(node, written, Some(to), true)
             }
+            (b"NOSCRIPT", _) => self.resend_whole(node, written),
             _ => Err(written),
         };
         let Err(written) = written else {
@@ -247,7 +256,7 @@ impl Redis {
         self.refuse(node, written, refusal);
     }
 
-    fn refuse(&mut self, node: NodeId, written: Written, refusal: Refusal) {
+    pub(super) fn refuse(&mut self, node: NodeId, written: Written, refusal: Refusal) {
         self.counts.refused += 1;
         self.publisher.refuse(node, written, refusal, &mut self.events);
     }

@@ -1,6 +1,7 @@
 //! What Redis answers about interests, and the small changes of state that follow.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::broker::refusal::Code;
 use crate::broker::refusal::Refusal;
@@ -43,6 +44,9 @@ impl Interests {
             (Wire::Entering, true) => {
                 interest.wire = Wire::Inside;
                 interest.is_alone = false;
+                if let Subject::Channel(channel) = &interest.subject {
+                    self.entered.push(Arc::clone(channel));
+                }
                 events.extend(interest.waiting.drain(..).map(|it| Event::Settled(it.token)));
                 self.finish_restoring(key);
             }

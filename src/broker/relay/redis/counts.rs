@@ -85,6 +85,16 @@ pub struct Counts {
     pub unwanted: u64,
     /// Messages from Redis that were dropped, by [`Dropped::index`].
     pub dropped: [u64; Dropped::ALL.len()],
+    /// Messages on channels with a history that had no place there.
+    pub unplaced: u64,
+    /// Messages with a place that came before.
+    pub repeated: u64,
+    /// Messages that were not heard, and were read instead.
+    pub healed: u64,
+    /// Messages that were stored because nobody else had.
+    pub copied: u64,
+    /// Messages that were taken while the store was away.
+    pub deferred: u64,
     /// Control messages that were accepted.
     pub controls: u64,
     /// Connections that were lost or could not be made.

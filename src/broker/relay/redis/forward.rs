@@ -2,6 +2,8 @@
 
 use crate::broker::relay::Token;
 use crate::broker::relay::redis::Redis;
+use crate::broker::relay::redis::entry::Kind;
+use crate::proto::resp;
 use crate::stdx::time::Instant;
 
 /// One SEND for a back end.
@@ -66,7 +68,9 @@ impl Redis {
             b"timestamp",
             timestamp.as_bytes(),
         ];
-        let done = self.publisher.push(now, key, &parts, false, token, &self.routes);
+        let mut command = Vec::new();
+        resp::push_command(&mut command, &parts);
+        let done = self.publisher.push(now, key, command, Kind::Append, token, &self.routes);
         self.finish_push(done, token);
     }
 }

@@ -54,6 +54,8 @@ pub(super) struct Interests {
     patterns_max: usize,
     /// An interest has gone from one node to another, since this was last looked at.
     pub(super) has_moved: bool,
+    /// Channels that Redis has confirmed, since this was last looked at.
+    pub(super) entered: Vec<Arc<str>>,
 }
 
 impl Interests {
@@ -71,6 +73,7 @@ impl Interests {
             globs_count: 0,
             patterns_max: options.patterns_max,
             has_moved: false,
+            entered: Vec::new(),
         };
         interests.insert(names::CONTROL.into(), Subject::Control, routes);
         interests

@@ -12,9 +12,10 @@ use std::net::SocketAddr;
 
 use crate::broker::relay::redis::batch::Batch;
 use crate::broker::relay::redis::counts::cleaned;
+use crate::broker::relay::redis::entry::Written;
+use crate::broker::relay::redis::history::Ask;
 use crate::broker::relay::redis::options::Address;
 use crate::broker::relay::redis::options::Options;
-use crate::broker::relay::redis::publisher::Written;
 use crate::proto::resp;
 use crate::proto::resp::Value;
 use crate::stdx::time::Instant;
@@ -54,6 +55,8 @@ pub(super) enum Expect {
     Asking,
     Batch(Batch),
     Publication(Written),
+    /// About a history.
+    Ask(Ask),
 }
 
 /// Why a link is given up.
@@ -206,9 +209,11 @@ impl Link {
             }
             Expect::Role => self.handle_role(value),
             Expect::Ping | Expect::Asking => Ok(Step::Nothing),
-            Expect::Slots | Expect::Revoked | Expect::Batch(_) | Expect::Publication(_) => {
-                Ok(Step::Answer(expected))
-            }
+            Expect::Slots
+            | Expect::Revoked
+            | Expect::Batch(_)
+            | Expect::Publication(_)
+            | Expect::Ask(_) => Ok(Step::Answer(expected)),
         }
     }
 

@@ -12,20 +12,24 @@
 //! poll_event ◄─ translate ◄─────── receive ◄──────── message, answer
 //! ```
 //!
-//! Promises: what is written is never written again, unless Redis says that it was not done; each
-//! token is answered once; a node is up, and is given publications, only when all that is wanted
-//! here is subscribed to.
+//! Promises: what is written is never written again, unless Redis says that it was not done, or it
+//! is a script that may be; each token is answered once; a node is up, and is given publications,
+//! only when all that is wanted here is subscribed to.
 //!
 //! Read `link` (one connection), `interest`, `batch`, `interests` and `confirm` (what is subscribed
 //! to), `publisher` (what is published), `names` and `translate` (what it is called and how it
 //! looks), `topology` and `nodes` (who has what), then `receive`, `answers` and `transmit`.
+//! `history` has a map of its own.
 
 mod answers;
 mod batch;
 mod confirm;
 mod control;
 mod counts;
+mod entry;
+mod figures;
 mod forward;
+mod history;
 mod interest;
 mod interests;
 mod link;
@@ -47,7 +51,6 @@ use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::broker::publication::Publication;
 use crate::broker::refusal::Code;
@@ -56,6 +59,8 @@ use crate::broker::relay::Event;
 use crate::broker::relay::Target;
 use crate::broker::relay::Token;
 use crate::broker::relay::redis::control::Gate;
+use crate::broker::relay::redis::entry::Kind;
+use crate::broker::relay::redis::history::History;
 use crate::broker::relay::redis::interests::Interests;
 use crate::broker::relay::redis::link::Fault;
 use crate::broker::relay::redis::link::Link;
@@ -67,6 +72,7 @@ use crate::broker::relay::redis::record::Record;
 use crate::broker::relay::redis::topology::NodeId;
 use crate::broker::relay::redis::topology::Routes;
 use crate::broker::relay::redis::translate::Translator;
+use crate::proto::resp;
 use crate::stdx::random::Random;
 use crate::stdx::time::Instant;
 use crate::stdx::time::Now;
@@ -77,6 +83,8 @@ pub use counts::Dropped;
 pub use counts::Level;
 pub use counts::Note;
 pub use forward::Forward;
+pub use history::Keeping;
+pub use history::PLACE;
 pub use link::LinkId;
 pub use options::Address;
 pub use options::Mode;
@@ -121,6 +129,9 @@ pub struct Redis {
     gate: Gate,
     recent: Recent,
     record: Record,
+    history: Option<History>,
+    /// The last instant that was told.
+    time: Instant,
     events: VecDeque<Event>,
     actions: VecDeque<LinkAction>,
     notes: VecDeque<Note>,
@@ -164,6 +175,8 @@ impl Redis {
             gate: Gate::default(),
             recent: Recent::default(),
             record: Record::default(),
+            history: options.keeping.map(History::new),
+            time: now,
             events: VecDeque::new(),
             actions: VecDeque::new(),
             notes: VecDeque::new(),
@@ -179,6 +192,7 @@ impl Redis {
 
     /// Says that this core wants `target`; `token` is settled once Redis has confirmed it.
     pub fn subscribe(&mut self, now: Instant, target: &Target, token: Option<Token>) {
+        self.time = now;
         let is_served = self.serves_patterns() || matches!(target, Target::Channel(_));
         let Self { interests, routes, events, .. } = self;
         let done = if is_served {
@@ -195,6 +209,7 @@ impl Redis {
 
     /// Says that this core no longer wants `target`: its last subscriber has gone.
     pub fn unsubscribe(&mut self, now: Instant, target: &Target) {
+        self.untrack(target);
         self.interests.unsubscribe(now, target, &mut self.events);
         self.mark_dirty();
     }
@@ -211,7 +226,9 @@ impl Redis {
         let encoded = translate::push_envelope(&mut json, publication, &name, &self.options);
         let name = name.as_bytes();
         let done = encoded.and_then(|()| {
-            self.publisher.push(now, name, &[verb, name, &json], true, token, &self.routes)
+            let mut command = Vec::new();
+            resp::push_command(&mut command, &[verb, name, &json]);
+            self.publisher.push(now, name, command, Kind::Publish, token, &self.routes)
         });
         self.finish_push(done, token);
     }
@@ -253,7 +270,7 @@ impl Redis {
 
     /// What to do next; the owner calls until `None` after every input.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        self.next_event()
     }
 
     /// What to do with sockets next; the owner calls until `None` after every input.
@@ -289,7 +306,9 @@ impl Redis {
 
     /// Lets time pass: about every 100 ms.
     pub fn handle_timer(&mut self, now: Now) {
+        self.expire_asks(now);
         let now = now.instant;
+        self.time = now;
         let ids: Vec<LinkId> = self.links.keys().copied().collect();
         for id in ids {
             let Self { options, links, nodes, scout, .. } = self;
@@ -299,44 +318,10 @@ impl Redis {
             }
         }
         self.look(now);
+        self.ask_due(now);
         self.interests.handle_timer(now, &mut self.events);
         self.counts.refused += self.publisher.expire(now, &mut self.events);
         self.finish(now);
-    }
-
-    /// Whether the relay works.
-    #[must_use]
-    pub const fn state(&self) -> State {
-        self.state
-    }
-
-    /// What was counted since the start.
-    #[must_use]
-    pub const fn counts(&self) -> &Counts {
-        &self.counts
-    }
-
-    /// Bytes of commands that wait to be written.
-    #[must_use]
-    pub const fn waiting_bytes(&self) -> usize {
-        self.publisher.waiting_bytes()
-    }
-
-    /// Publications and stream entries that are written and not answered.
-    #[must_use]
-    pub fn unanswered_count(&self) -> usize {
-        self.publisher.unanswered_count()
-    }
-
-    /// Channels and globs that are subscribed to, or will be; those that linger are among them.
-    #[must_use]
-    pub fn interests_count(&self) -> usize {
-        self.interests.count()
-    }
-
-    /// Appends how long each publication took from its writing to its answer, since the last call.
-    pub fn take_round_trips(&mut self, out: &mut Vec<Duration>) {
-        self.publisher.take_round_trips(out);
     }
 
     /// After every input that can change what is up or due.
@@ -350,6 +335,7 @@ impl Redis {
         }
         self.open_due(now);
         self.refresh(now);
+        self.enter(now);
         self.ask_revoked(now);
         self.mark_dirty();
     }
@@ -368,6 +354,9 @@ impl Redis {
     pub fn check_invariants(&self) {
         self.interests.check_invariants();
         self.publisher.check_invariants();
+        if let Some(history) = &self.history {
+            history.check_invariants();
+        }
         for (id, place) in &self.links {
             let link = match place.node {
                 None => self.scout.as_ref(),

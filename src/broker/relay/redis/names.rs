@@ -7,6 +7,7 @@ use crate::policy::pattern::Pattern;
 use crate::policy::pattern::parts;
 pub(super) use crate::proto::control::CHANNEL as CONTROL;
 pub(super) use crate::proto::control::RECORD as REVOKED;
+use crate::proto::resp;
 
 /// What stands before every channel that carries messages.
 const PREFIX: &str = "ws:";
@@ -32,6 +33,51 @@ pub(super) fn name_of(mode: Mode, channel: &str) -> String {
         }
     }
     name
+}
+
+/// What is known of the history of the channel that Redis calls `name`. All keys of one history
+/// have that name as their hash tag, so in a cluster they have the slot of the channel.
+pub(super) fn state_of(name: &str) -> String {
+    format!("ringway:history:{{{name}}}")
+}
+
+/// Its stream.
+pub(super) fn stream_of(name: &str) -> String {
+    format!("ringway:stream:{{{name}}}")
+}
+
+/// What of it is stored above its watermark.
+pub(super) fn stored_of(name: &str) -> String {
+    format!("ringway:stored:{{{name}}}")
+}
+
+/// The place of what was said with `key`.
+pub(super) fn key_of(name: &str, key: &str) -> String {
+    format!("ringway:key:{{{name}}}:{key}")
+}
+
+/// Histories with something that is not stored.
+const UNSTORED: &str = "ringway:unstored";
+
+/// Where the history of `name` stands while something of it is not stored; in a cluster there is
+/// one such key for each slot.
+pub(super) fn unstored_of(mode: Mode, name: &str) -> String {
+    match mode {
+        Mode::PubSub => UNSTORED.to_owned(),
+        Mode::Sharded => unstored_at(resp::slot_of(name.as_bytes())),
+    }
+}
+
+/// All such keys.
+pub(super) fn all_unstored(mode: Mode) -> Vec<String> {
+    match mode {
+        Mode::PubSub => vec![UNSTORED.to_owned()],
+        Mode::Sharded => (0..resp::SLOTS_COUNT).map(unstored_at).collect(),
+    }
+}
+
+fn unstored_at(slot: u16) -> String {
+    format!("{UNSTORED}:{{{}}}", resp::tag_of(slot))
 }
 
 /// The channel that Redis calls `name`; `None` when none is called so.

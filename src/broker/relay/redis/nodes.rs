@@ -178,7 +178,13 @@ impl Redis {
         for what in link.into_expected() {
             if let Expect::Revoked = what {
                 self.record.forget();
+            } else if let Expect::Ask(ask) = what {
+                if let Some(history) = &mut self.history {
+                    history.asks.put_back(ask);
+                }
             } else if let Expect::Publication(written) = what {
+                let written = self.publisher.put_back(node, written, &self.routes);
+                let Err(written) = written else { continue };
                 self.counts.refused += 1;
                 let refusal = Refusal::new(Code::RelayUnknown, text);
                 self.publisher.refuse(node, written, refusal, &mut self.events);

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::broker::relay::redis::history::Keeping;
 use crate::proto::envelope;
 
 /// How channels are subscribed to and published on.
@@ -86,6 +87,8 @@ pub struct Options {
     pub patterns_max: usize,
     /// About how many entries a stream of a `forward` route keeps.
     pub stream_entries_max: u64,
+    /// How messages of routes with a history are kept; none: they have no history here.
+    pub keeping: Option<Keeping>,
 }
 
 impl Options {
@@ -118,6 +121,7 @@ impl Options {
             destination_bytes_max: 512,
             patterns_max: 1024,
             stream_entries_max: 100_000,
+            keeping: None,
         }
     }
 

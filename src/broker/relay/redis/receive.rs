@@ -31,6 +31,7 @@ impl Redis {
     /// what was not consumed, and gives it again with what follows it.
     pub fn handle_bytes(&mut self, now: Now, id: LinkId, bytes: &mut [u8]) -> Taken {
         let all = Taken { consumed: bytes.len(), bytes_min: 0 };
+        self.time = now.instant;
         let Some(Place { part, .. }) = self.links.get(&id).copied() else { return all };
         let Self { links, nodes, scout, .. } = self;
         if let Some(link) = link_of(links, nodes, scout, id) {
@@ -147,9 +148,7 @@ impl Redis {
                     self.counts.unwanted += 1;
                     return;
                 }
-                self.counts.delivered += 1;
-                let publication = Arc::new(publication);
-                self.events.push_back(Event::Deliver { publication, audience: Audience::Exact });
+                self.arrive(now, publication);
             }
             Err(why) => self.dropped(why, name),
         }

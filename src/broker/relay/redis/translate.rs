@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use crate::broker::identity;
 use crate::broker::publication::Carried;
+use crate::broker::publication::Historic;
+use crate::broker::publication::Place;
 use crate::broker::publication::Publication;
 use crate::broker::refusal::Code;
 use crate::broker::refusal::Refusal;
@@ -104,10 +106,37 @@ impl Translator {
         channel: &str,
         json: &mut [u8],
     ) -> Result<Publication, Dropped> {
+        self.decode(now, name, channel, json, false)
+    }
+
+    /// The same of an envelope that was kept for a while.
+    ///
+    /// # Errors
+    ///
+    /// Why it is dropped.
+    pub(super) fn kept(
+        &mut self,
+        now: Now,
+        name: &[u8],
+        channel: &str,
+        json: &mut [u8],
+    ) -> Result<Publication, Dropped> {
+        self.decode(now, name, channel, json, true)
+    }
+
+    fn decode(
+        &mut self,
+        now: Now,
+        name: &[u8],
+        channel: &str,
+        json: &mut [u8],
+        is_kept: bool,
+    ) -> Result<Publication, Dropped> {
         let envelope = self.decoder.decode(json).map_err(dropped)?;
         if let Some(key) = &self.options.key {
             let window_ms = self.options.hmac_window_ms();
-            envelope.verify(key, name, now.unix_ms, window_ms)?;
+            let now_ms = if is_kept { envelope.timestamp_ms } else { now.unix_ms };
+            envelope.verify(key, name, now_ms, window_ms)?;
         }
         let destination = Self::destination(&mut self.user, &envelope, channel)?;
         let is_long = self.options.destination_bytes_max < envelope.destination.len();
@@ -137,7 +166,10 @@ impl Translator {
             received_at: now.instant,
             body: &body,
         };
-        Ok(Publication::from_relay(carried, envelope.headers.iter().copied()))
+        let place = place_of(&envelope);
+        let mut publication = Publication::from_relay(carried, envelope.headers.iter().copied());
+        publication.history = place.map(|it| Box::new(Historic::at(it)));
+        Ok(publication)
     }
 
     /// What receivers see; envelope and channel must agree, or anybody could write to anybody by
@@ -159,6 +191,13 @@ impl Translator {
         }
         Ok(format!("/user{queue}"))
     }
+}
+
+/// The place in its history; not where numbers stand that no script gives.
+fn place_of(envelope: &Envelope<'_>) -> Option<Place> {
+    let is_given = |it: &u64| (1..1 << 53).contains(it);
+    let (epoch, seq) = (envelope.epoch.filter(is_given)?, envelope.seq.filter(is_given)?);
+    Some(Place { epoch, seq })
 }
 
 fn dropped(error: envelope::Error) -> Dropped {

@@ -14,6 +14,9 @@ use crate::stdx::time::Instant;
 /// About how many bytes of commands are given out for one write.
 const TRANSMIT_BYTES_MAX: usize = 64 << 10;
 
+/// The part of it for questions about histories, before what is published.
+const ASKS_BYTES_MAX: usize = 32 << 10;
+
 impl Redis {
     /// Whether a link has something to write.
     #[must_use]
@@ -30,14 +33,18 @@ impl Redis {
         is_own
             || match part {
                 Part::Subscriber => self.interests.wants_transmit(id),
-                Part::Publisher | Part::Scout => node.is_up && self.publisher.wants_transmit(id),
+                Part::Publisher | Part::Scout => {
+                    let asks = self.history.as_ref().map(|it| &it.asks);
+                    let is_asking = asks.is_some_and(|it| it.wants_transmit(id, &self.routes));
+                    node.is_up && (is_asking || self.publisher.wants_transmit(id))
+                }
             }
     }
 
     /// Appends what a link has to write, about 64 KiB at the most. It counts as written from now
     /// on; the owner asks again when it has been.
     pub fn poll_transmit(&mut self, now: Instant, id: LinkId, out: &mut Vec<u8>) {
-        let Self { links, nodes, scout, interests, publisher, counts, .. } = self;
+        let Self { links, nodes, scout, interests, publisher, counts, history, routes, .. } = self;
         let Some(Place { node, part }) = links.get(&id).copied() else { return };
         let is_up = node.and_then(|it| nodes.get(&it)).is_some_and(|it| it.is_up);
         if let Some(node) = node.and_then(|it| nodes.get_mut(&it)) {
@@ -53,11 +60,18 @@ impl Redis {
                 });
             }
             (Part::Publisher, Some(node)) if is_up => {
+                if let Some(history) = history.as_mut() {
+                    let asks_bytes_max = out.len() + ASKS_BYTES_MAX;
+                    history.asks.transmit(node, routes, out, asks_bytes_max, &mut |ask| {
+                        link.expect(now, Expect::Ask(ask));
+                    });
+                }
                 publisher.transmit(
                     now,
                     node,
                     out,
                     TRANSMIT_BYTES_MAX,
+                    |command| history.as_ref().and_then(|it| it.whole(command)),
                     &mut |is_asking, written| {
                         if is_asking {
                             link.expect(now, Expect::Asking);

@@ -236,7 +236,9 @@ impl Rig {
         while let Some(event) = task.redis.poll_event() {
             match event {
                 Event::Settled(token) => task.settled.push(token.0),
-                Event::Stored(token, _) => panic!("nothing is stored here: {token:?}"),
+                Event::Stored(token, _) | Event::Deferred(token, _) | Event::Page(token, _) => {
+                    panic!("nothing is stored here: {token:?}")
+                }
                 Event::Refused(token, refusal) => task.refused.push((token.0, refusal.code)),
                 Event::Deliver { publication, audience } => {
                     task.delivered.push(publication);

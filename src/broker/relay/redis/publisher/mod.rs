@@ -1,9 +1,13 @@
 //! What waits to be written and what was written and not answered.
 //!
 //! An entry is written at most once: what a lost link has not answered is refused as unknown. Only
-//! an answer that says "not here" sends an entry on, to the node that has its slot now.
+//! an answer that says "not here" sends an entry on, to the node that has its slot now. Scripts
+//! that give places may be run again, and are.
+
+mod places;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -11,6 +15,10 @@ use crate::broker::refusal::Code;
 use crate::broker::refusal::Refusal;
 use crate::broker::relay::Event;
 use crate::broker::relay::Token;
+use crate::broker::relay::redis::entry::ENTRY_BYTES;
+use crate::broker::relay::redis::entry::Entry;
+use crate::broker::relay::redis::entry::Kind;
+use crate::broker::relay::redis::entry::Written;
 use crate::broker::relay::redis::options::Mode;
 use crate::broker::relay::redis::options::Options;
 use crate::broker::relay::redis::topology::NodeId;
@@ -21,36 +29,8 @@ use crate::stdx::time::Instant;
 /// Most entries that one node has to answer; with it at the longest round trip there is, about a
 /// million a second.
 const UNANSWERED_MAX: usize = 16 * 1024;
-/// Bytes of an entry beside those of its command.
-const ENTRY_BYTES: usize = 64;
 /// Round trips that nobody has taken; further ones are not measured.
 const ROUND_TRIPS_MAX: usize = 4096;
-
-/// One command that waits: PUBLISH, SPUBLISH or XADD.
-#[derive(Debug)]
-pub(super) struct Entry {
-    /// Place in the order of all entries.
-    number: u64,
-    token: Option<Token>,
-    queued_at: Instant,
-    slot: u16,
-    /// At a node that does not own the slot yet, ASKING goes before it.
-    is_asking: bool,
-    is_publish: bool,
-    command: Box<[u8]>,
-}
-
-/// One command that was written.
-#[derive(Debug)]
-pub(super) struct Written {
-    token: Option<Token>,
-    written_at: Instant,
-    slot: u16,
-    /// Whether an integer answers it, not a stream's id.
-    pub(super) is_publish: bool,
-    /// Kept where a cluster may send it on.
-    entry: Option<Entry>,
-}
 
 /// The entries of one core.
 ///
@@ -69,6 +49,10 @@ pub(super) struct Publisher {
     /// Where the unanswered entries of a slot are, and how many: another node is not sent any
     /// before they are answered, or the order would be lost.
     flying: BTreeMap<u16, (NodeId, usize)>,
+    /// Of all entries, those that are to get a place.
+    places_count: usize,
+    /// Nodes whose link has not been given the place script.
+    unscripted: BTreeSet<NodeId>,
     round_trips: Vec<Duration>,
 }
 
@@ -83,6 +67,8 @@ impl Publisher {
             waiting_bytes: 0,
             unanswered: BTreeMap::new(),
             flying: BTreeMap::new(),
+            places_count: 0,
+            unscripted: BTreeSet::new(),
             round_trips: Vec::new(),
         }
     }
@@ -100,7 +86,17 @@ impl Publisher {
         self.unanswered.values().sum()
     }
 
-    /// Queues `parts` for whoever has the slot of `key`.
+    /// Node `node` has a new link.
+    pub(super) fn note_link(&mut self, node: NodeId) {
+        self.unscripted.insert(node);
+    }
+
+    /// Entries that are to get a place and have not been answered.
+    pub(super) const fn places_count(&self) -> usize {
+        self.places_count
+    }
+
+    /// Queues `command` for whoever has the slot of `key`.
     ///
     /// # Errors
     ///
@@ -109,13 +105,11 @@ impl Publisher {
         &mut self,
         now: Instant,
         key: &[u8],
-        parts: &[&[u8]],
-        is_publish: bool,
+        command: Vec<u8>,
+        kind: Kind,
         token: Option<Token>,
         routes: &Routes,
     ) -> Result<Option<NodeId>, Refusal> {
-        let mut command = Vec::new();
-        resp::push_command(&mut command, parts);
         let bytes = command.len() + ENTRY_BYTES;
         if self.bytes_max < self.waiting_bytes.saturating_add(bytes) {
             let text = "too much waits for Redis already (relay.outbox_bytes); try again later";
@@ -129,9 +123,11 @@ impl Publisher {
         let node = routes.node_of(slot);
         let number = self.next_number;
         self.next_number += 1;
+        self.places_count += usize::from(matches!(kind, Kind::Place(_)));
         let command = command.into_boxed_slice();
+        let (is_asking, is_unsure) = (false, false);
         let entry =
-            Entry { number, token, queued_at: now, slot, is_asking: false, is_publish, command };
+            Entry { number, token, queued_at: now, slot, is_asking, is_unsure, kind, command };
         self.lanes.entry(node).or_default().push_back(entry);
         Ok(node)
     }
@@ -154,6 +150,7 @@ impl Publisher {
         node: NodeId,
         out: &mut Vec<u8>,
         bytes_max: usize,
+        whole: impl Fn(&[u8]) -> Option<Vec<u8>>,
         sent: &mut impl FnMut(bool, Written),
     ) {
         while out.len() < bytes_max && self.wants_transmit(node) {
@@ -164,16 +161,18 @@ impl Publisher {
             if entry.is_asking {
                 resp::push_command(out, &[b"ASKING"]);
             }
-            out.extend_from_slice(&entry.command);
-            let Entry { token, slot, is_asking, is_publish, .. } = entry;
-            let kept = match self.mode {
-                Mode::PubSub => None,
-                Mode::Sharded => {
-                    self.flying.entry(slot).or_insert((node, 0)).1 += 1;
-                    Some(entry)
-                }
-            };
-            sent(is_asking, Written { token, written_at: now, slot, is_publish, entry: kept });
+            // The first on a link brings its script, so that nothing behind it is done first.
+            let is_first = matches!(entry.kind, Kind::Place(_)) && self.unscripted.remove(&node);
+            let command = if is_first { whole(&entry.command) } else { None };
+            out.extend_from_slice(command.as_deref().unwrap_or(&entry.command));
+            let (token, slot, is_asking) = (entry.token, entry.slot, entry.is_asking);
+            let kind = entry.kind.clone();
+            if self.mode == Mode::Sharded {
+                self.flying.entry(slot).or_insert((node, 0)).1 += 1;
+            }
+            let is_kept = self.mode == Mode::Sharded || matches!(kind, Kind::Place(_));
+            let entry = is_kept.then_some(entry);
+            sent(is_asking, Written { token, written_at: now, slot, kind, entry });
         }
     }
 
@@ -185,11 +184,17 @@ impl Publisher {
         written: Written,
         events: &mut VecDeque<Event>,
     ) {
+        events.extend(self.finish(now, node, written).map(Event::Settled));
+    }
+
+    /// An entry was taken: gives its token.
+    pub(super) fn finish(&mut self, now: Instant, node: NodeId, written: Written) -> Option<Token> {
         self.land(node, &written);
+        self.forget_place(&written.kind);
         if self.round_trips.len() < ROUND_TRIPS_MAX {
             self.round_trips.push(now.since(written.written_at));
         }
-        events.extend(written.token.map(Event::Settled));
+        written.token
     }
 
     /// An entry was not taken, or it is not known whether.
@@ -201,6 +206,7 @@ impl Publisher {
         events: &mut VecDeque<Event>,
     ) {
         self.land(node, &written);
+        self.forget_place(&written.kind);
         events.extend(written.token.map(|token| Event::Refused(token, refusal)));
     }
 
@@ -210,13 +216,23 @@ impl Publisher {
     pub(super) fn resend(
         &mut self,
         node: NodeId,
-        mut written: Written,
+        written: Written,
         to: Option<NodeId>,
         is_asking: bool,
     ) -> Result<(), Written> {
+        self.resend_with(node, written, to, |entry| entry.is_asking = is_asking)
+    }
+
+    fn resend_with(
+        &mut self,
+        node: NodeId,
+        mut written: Written,
+        to: Option<NodeId>,
+        change: impl FnOnce(&mut Entry),
+    ) -> Result<(), Written> {
         let Some(mut entry) = written.entry.take() else { return Err(written) };
         self.land(node, &written);
-        entry.is_asking = is_asking;
+        change(&mut entry);
         self.waiting_bytes += entry.bytes();
         self.insert(to, entry);
         Ok(())
@@ -270,16 +286,29 @@ impl Publisher {
         text: &'static str,
         events: &mut VecDeque<Event>,
     ) -> u64 {
-        let mut count = 0;
+        let mut over = Vec::new();
         for lane in self.lanes.values_mut() {
             while let Some(entry) = lane.pop_front_if(|it| is_over(it)) {
-                count += 1;
-                self.waiting_bytes -= entry.bytes();
-                let refusal = Refusal::new(Code::RelayUnavailable, text);
-                events.extend(entry.token.map(|token| Event::Refused(token, refusal)));
+                over.push(entry);
             }
         }
-        count
+        for entry in &over {
+            self.waiting_bytes -= entry.bytes();
+            self.forget_place(&entry.kind);
+            let refusal = if entry.is_unsure {
+                let text = "the connection to Redis was lost before it answered; \
+                            the message may have been sent, or not";
+                Refusal::new(Code::RelayUnknown, text)
+            } else {
+                Refusal::new(Code::RelayUnavailable, text)
+            };
+            events.extend(entry.token.map(|token| Event::Refused(token, refusal)));
+        }
+        over.len() as u64
+    }
+
+    fn forget_place(&mut self, kind: &Kind) {
+        self.places_count -= usize::from(matches!(kind, Kind::Place(_)));
     }
 
     /// The links of `node` are gone for good: ASKING there leads nowhere.
@@ -327,6 +356,9 @@ impl Publisher {
     pub(super) fn check_invariants(&self) {
         let waiting = self.lanes.values().flatten();
         assert!(self.waiting_bytes == waiting.map(Entry::bytes).sum::<usize>());
+        let is_place = |it: &&Entry| matches!(it.kind, Kind::Place(_));
+        let places_count = self.lanes.values().flatten().filter(is_place).count();
+        assert!(places_count <= self.places_count);
         for lane in self.lanes.values() {
             let numbers: Vec<u64> = lane.iter().map(|it| it.number).collect();
             assert!(numbers.is_sorted_by(|one, two| one < two));
@@ -338,11 +370,5 @@ impl Publisher {
                 assert!(flying_count == self.unanswered_count());
             }
         }
-    }
-}
-
-impl Entry {
-    fn bytes(&self) -> usize {
-        self.command.len() + ENTRY_BYTES
     }
 }
