@@ -123,7 +123,7 @@ pub(super) fn shard_options(
 
 /// Where destinations lead, without what bodies must be like.
 pub(super) fn router(settings: &Settings) -> Result<Router, RouteError> {
-    let has_history = !settings.relay.is_redis();
+    let has_history = settings.keeps_history();
     let routes: Vec<RouteOptions> =
         settings.routes.iter().map(|it| route(it, has_history)).collect();
     Router::new(&routes, settings.limits.destination_bytes)
