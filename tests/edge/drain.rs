@@ -33,13 +33,8 @@ fn hint(reason: &str) -> u64 {
     hint.strip_suffix(" ms").and_then(|it| it.parse().ok()).expect("a number of milliseconds")
 }
 
-fn closes_are_spread_evenly_and_each_has_a_hint_of_its_own(driver: Driver) {
-    let settings = ["limits.connections=120", "drain.window=4s"];
-    let mut server = Server::start_with(driver, &settings);
-    let clients: Vec<Client> =
-        (0..120).map(|index| Client::session(&server, &format!("user-{index}"))).collect();
-    server.signal(Signal::TERM);
-    let began_at = Instant::now();
+/// How each was closed: the code, the delay that its reason hints at, and when.
+fn closes_of(clients: Vec<Client>, began_at: Instant) -> Vec<(u16, u64, Duration)> {
     let waiting: Vec<_> = clients
         .into_iter()
         .map(|mut client| {
@@ -49,7 +44,17 @@ fn closes_are_spread_evenly_and_each_has_a_hint_of_its_own(driver: Driver) {
             })
         })
         .collect();
-    let closed: Vec<_> = waiting.into_iter().map(|it| it.join().expect("a close")).collect();
+    waiting.into_iter().map(|it| it.join().expect("a close")).collect()
+}
+
+fn closes_are_spread_evenly_and_each_has_a_hint_of_its_own(driver: Driver) {
+    let settings = ["limits.connections=120", "drain.window=4s"];
+    let mut server = Server::start_with(driver, &settings);
+    let clients: Vec<Client> =
+        (0..120).map(|index| Client::session(&server, &format!("user-{index}"))).collect();
+    server.signal(Signal::TERM);
+    let began_at = Instant::now();
+    let closed = closes_of(clients, began_at);
     assert!(closed.iter().all(|(code, hint, _)| *code == 1012 && (250..=5_000).contains(hint)));
     let hints: BTreeSet<u64> = closed.iter().map(|(_, hint, _)| *hint).collect();
     assert!(100 <= hints.len(), "only {} different delays for 120", hints.len());
@@ -199,16 +204,7 @@ fn who_is_left_at_the_deadline_is_closed_with_1001(driver: Driver) {
     let clients: Vec<Client> = (0..120).map(|_| Client::session(&server, "user")).collect();
     server.signal(Signal::TERM);
     let began_at = Instant::now();
-    let waiting: Vec<_> = clients
-        .into_iter()
-        .map(|mut client| {
-            thread::spawn(move || {
-                let (code, reason) = client.closed_with();
-                (code, hint(&reason), began_at.elapsed())
-            })
-        })
-        .collect();
-    let closed: Vec<_> = waiting.into_iter().map(|it| it.join().expect("a close")).collect();
+    let closed = closes_of(clients, began_at);
     assert_eq!(server.await_exit().code(), Some(0));
     let (cut, drained): (Vec<_>, Vec<_>) = closed.into_iter().partition(|it| it.0 == 1001);
     assert!(drained.iter().all(|it| it.0 == 1012), "{drained:?}");
